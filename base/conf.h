@@ -1,0 +1,157 @@
+/*
+ * Configuration: one file, parsed once into plain data that nobody changes.
+ *
+ * The text is read by the parent and handed to every role, which parses the
+ * same bytes: there is no second format.  Every default is right for a small
+ * server.  Durations are milliseconds, sizes are bytes.  Domains are
+ * normalised (base/str.h).  See smtpd-out.conf(5).
+ */
+#ifndef BASE_CONF_H
+#define BASE_CONF_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "base/err.h"
+#include "base/log.h"
+
+#define CONF_FILE_MAX (1024 * 1024)
+
+/* A socket address with its text, "192.0.2.1:25" or "[2001:db8::1]:25" or
+ * "unix:/path". */
+struct conf_addr {
+	struct sockaddr_storage addr;
+	socklen_t addr_len;
+	char *text;
+};
+
+struct conf_net {		/* "192.0.2.0/24" */
+	int family;
+	uint8_t bytes[16];
+	unsigned prefix_bits;
+};
+
+enum conf_protocol { CONF_SMTP = 0, CONF_LMTP };
+enum conf_bare { CONF_BARE_REFUSE = 0, CONF_BARE_NORMALISE };
+
+struct conf_listen {
+	struct conf_addr addr;
+	enum conf_protocol protocol;
+	struct conf_net *allow;		/* TCP clients; unix: by file mode */
+	size_t allow_count;
+	enum conf_bare bare_newline;	/* bare CR or LF within DATA */
+	unsigned mode;			/* of a Unix socket, e.g. 0666 */
+};
+
+enum conf_dnssec { CONF_DNSSEC_VALIDATE = 0, CONF_DNSSEC_TRUST_AD,
+	CONF_DNSSEC_OFF };
+
+struct conf_resolver {
+	struct conf_addr *servers;	/* default: from /etc/resolv.conf */
+	size_t server_count;
+	enum conf_dnssec dnssec;
+	char *trust_anchor;		/* file of DS or DNSKEY lines */
+	int64_t timeout_ms;		/* one try of one server */
+	int64_t lookup_ms;		/* a whole lookup */
+	unsigned tries;			/* per server */
+	size_t cache_entries;
+	int64_t min_ttl_s, max_ttl_s;
+	int64_t skew_s;			/* signature clock skew allowed */
+	unsigned nsec3_iterations;	/* above: insecure */
+	struct conf_addr *trusted;	/* non-loopback servers for trust-ad */
+	size_t trusted_count;
+};
+
+enum conf_tls { CONF_TLS_AUTO = 0, CONF_TLS_NONE, CONF_TLS_MAY,
+	CONF_TLS_ENCRYPT };
+
+struct conf_destination {
+	char *match;			/* "a.example" or ".example" */
+	enum conf_tls tls;
+	char *relay_host;		/* NULL: MX lookup */
+	uint16_t relay_port;
+};
+
+struct conf_retry {
+	int64_t first_ms, max_ms, expire_ms;
+	int64_t delay_notice_ms;	/* 0: none */
+	double factor;			/* growth per attempt */
+};
+
+/* RFC 5321 4.5.3.2, and our own for the rest. */
+struct conf_timeout {
+	int64_t connect_ms, banner_ms, command_ms, mail_ms, rcpt_ms,
+		data_ms, block_ms, data_end_ms, rset_ms, quit_ms, tls_ms,
+		idle_ms;
+};
+
+struct conf_limit {
+	uint64_t message_bytes;
+	unsigned recipients;		/* per message accepted */
+	unsigned sessions;		/* inject, in all */
+	unsigned sessions_per_client;	/* inject, per address */
+	unsigned line_bytes;		/* of text in DATA, RFC 5321: 998 */
+	int64_t inject_command_ms;	/* idle time of a submitter */
+	int64_t inject_session_ms;	/* whole session */
+	unsigned hops;			/* Received headers */
+	unsigned active;		/* deliveries in work, in all */
+	unsigned destination_sessions;	/* concurrent, per destination */
+	unsigned session_rcpts;		/* per transaction we send */
+	uint64_t inline_bytes;		/* larger bodies go to a file */
+	uint64_t bounce_bytes;		/* RET=FULL up to this size */
+	uint64_t free_bytes;		/* refuse mail below this free space */
+};
+
+struct conf {
+	char *hostname;			/* EHLO, Received, Message-ID */
+	char *spool;			/* "sqlite:PATH" */
+	char *control;			/* "unix:PATH" */
+	char *user;			/* drop to this when started as root */
+	char *postmaster;		/* From: of notices */
+	struct conf_listen *listens;
+	size_t listen_count;
+	struct conf_resolver resolver;
+	struct conf_destination *destinations;
+	size_t destination_count;
+	struct conf_retry retry;
+	struct conf_timeout timeout;
+	struct conf_limit limit;
+	char *ca_file;
+	unsigned workers;		/* 0: one per CPU */
+	uint16_t smtp_port;
+	bool ipv4, ipv6;
+	struct conf_addr *local_addrs;	/* also "this machine" in loop tests */
+	size_t local_addr_count;
+	bool sandbox;
+	bool require_tls;
+	enum log_target log_target;
+	enum log_level log_level;
+};
+
+#define CONF_DEFAULT_FILE SYSCONFDIR "/smtpd-out/smtpd-out.conf"
+#define CONF_ERR_MAX 512
+
+/* Reads a whole file (at most CONF_FILE_MAX) into owned text. */
+enum status conf_read(const char *path, char **text_out,
+	char err[CONF_ERR_MAX]) MUST_CHECK;
+/* Parses text; name is used in errors ("NAME:LINE: ...").  The caller frees
+ * the result with conf_free(). */
+enum status conf_parse(const char *name, const char *text,
+	struct conf **conf_out, char err[CONF_ERR_MAX]) MUST_CHECK;
+void conf_free(struct conf **);
+
+/* The rule for a destination: exact match, then the longest ".parent";
+ * NULL when there is none. */
+const struct conf_destination *conf_destination(const struct conf *,
+	const char *domain);
+/* True when addr is within one of the networks. */
+bool conf_net_match(const struct conf_net *, size_t count,
+	const struct sockaddr *);
+/* Parses "ADDR:PORT", "[V6]:PORT", "ADDR" (with default_port) or
+ * "unix:PATH" into an owned address. */
+enum status conf_addr_parse(const char *text, uint16_t default_port,
+	struct conf_addr *out) MUST_CHECK;
+
+#endif

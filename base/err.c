@@ -1,0 +1,289 @@
+/*
+ * Names of statuses, and every outcome text that we ourselves can produce.
+ * Remote replies come in through outcome_reply() alone.
+ */
+#include "config.h"
+
+#include <ctype.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/str.h"
+
+const char *
+status_name(enum status st)
+{
+	static const char *const names[] = {
+		[ST_OK] = "ok",
+		[ST_AGAIN] = "again",
+		[ST_EOF] = "end",
+		[ST_PARSE] = "malformed",
+		[ST_LIMIT] = "limit exceeded",
+		[ST_TIMEOUT] = "timed out",
+		[ST_SYS] = "system error",
+		[ST_DENIED] = "denied",
+		[ST_NOENT] = "not found",
+		[ST_FULL] = "storage full",
+		[ST_CORRUPT] = "storage damaged",
+	};
+
+	if ((size_t)st >= sizeof(names) / sizeof(names[0]))
+		return "unknown";
+	return names[st];
+}
+
+const char *
+outcome_verdict_name(enum outcome_verdict v)
+{
+	static const char *const names[] = {
+		[VERDICT_NONE] = "none",
+		[VERDICT_DONE] = "sent",
+		[VERDICT_LATER] = "deferred",
+		[VERDICT_NEVER] = "bounced",
+	};
+
+	if ((size_t)v >= sizeof(names) / sizeof(names[0]))
+		return "unknown";
+	return names[v];
+}
+
+/* Per stage: its name and the subject.detail of RFC 3463 when the peer gave no
+ * enhanced code of its own. */
+static const struct stage_row {
+	const char *name;
+	const char *detail;
+} stages[] = {
+	[STAGE_NONE] = { "none", "0.0" },
+	[STAGE_DNS] = { "dns", "4.3" },
+	[STAGE_POLICY] = { "policy", "7.0" },
+	[STAGE_CONNECT] = { "connect", "4.1" },
+	[STAGE_BANNER] = { "banner", "3.2" },
+	[STAGE_EHLO] = { "ehlo", "5.0" },
+	[STAGE_STARTTLS] = { "starttls", "7.0" },
+	[STAGE_TLS] = { "tls", "7.5" },
+	[STAGE_AUTH] = { "auth", "7.8" },
+	[STAGE_MAIL] = { "mail", "1.0" },
+	[STAGE_RCPT] = { "rcpt", "1.0" },
+	[STAGE_DATA] = { "data", "6.0" },
+	[STAGE_EOM] = { "eom", "6.0" },
+	[STAGE_QUEUE] = { "queue", "4.7" },
+};
+
+static const struct stage_row *
+stage_row(enum outcome_stage stage)
+{
+	if ((size_t)stage >= sizeof(stages) / sizeof(stages[0]))
+		stage = STAGE_NONE;
+	return &stages[stage];
+}
+
+const char *
+outcome_stage_name(enum outcome_stage stage)
+{
+	return stage_row(stage)->name;
+}
+
+static enum outcome_verdict
+verdict_of_class(char class)
+{
+	if (class == '2')
+		return VERDICT_DONE;
+	return class == '5' ? VERDICT_NEVER : VERDICT_LATER;
+}
+
+struct outcome
+outcome_reply(enum outcome_scope scope, enum outcome_stage stage, int code,
+	const char *enhanced, const char *text)
+{
+	struct outcome o = { .scope = scope, .stage = stage, .remote = true,
+		.code = code };
+	char class = code >= 200 && code < 300 ? '2' :
+		code >= 500 && code < 600 ? '5' : '4';
+
+	o.verdict = verdict_of_class(class);
+	if (enhanced != NULL && enhanced[0] == class &&
+	    str_is_enhanced_code(enhanced))
+		(void)snprintf(o.enhanced, sizeof(o.enhanced), "%s", enhanced);
+	else
+		(void)snprintf(o.enhanced, sizeof(o.enhanced), "%c.%s", class,
+			class == '2' ? "0.0" : stage_row(stage)->detail);
+	str_sanitise(o.text, sizeof(o.text), text, strlen(text));
+	return o;
+}
+
+static struct outcome local_outcome(enum outcome_scope, enum outcome_stage,
+	int, const char *, const char *, ...)
+	__attribute__((format(printf, 5, 6)));
+
+/* The verdict follows from the class of the enhanced code. */
+static struct outcome
+local_outcome(enum outcome_scope scope, enum outcome_stage stage, int code,
+	const char *enhanced, const char *fmt, ...)
+{
+	struct outcome o = { .scope = scope, .stage = stage, .code = code,
+		.verdict = verdict_of_class(enhanced[0]) };
+	char raw[OUTCOME_TEXT_MAX];
+	va_list ap;
+
+	(void)snprintf(o.enhanced, sizeof(o.enhanced), "%s", enhanced);
+	va_start(ap, fmt);
+	(void)vsnprintf(raw, sizeof(raw), fmt, ap);
+	va_end(ap);
+	str_sanitise(o.text, sizeof(o.text), raw, strlen(raw));
+	return o;
+}
+
+struct outcome
+outcome_no_domain(const char *domain)
+{
+	return local_outcome(SCOPE_DESTINATION, STAGE_DNS, 550, "5.1.2",
+		"domain %s does not exist", domain);
+}
+
+struct outcome
+outcome_null_mx(const char *domain)
+{
+	return local_outcome(SCOPE_DESTINATION, STAGE_DNS, 556, "5.1.10",
+		"domain %s does not accept mail (null MX, RFC 7505)", domain);
+}
+
+struct outcome
+outcome_no_address(const char *domain)
+{
+	return local_outcome(SCOPE_DESTINATION, STAGE_DNS, 550, "5.4.4",
+		"no mail host of %s has an address", domain);
+}
+
+struct outcome
+outcome_bad_address(const char *address)
+{
+	return local_outcome(SCOPE_RCPT, STAGE_DNS, 553, "5.1.3",
+		"bad destination address %s", address);
+}
+
+struct outcome
+outcome_dns_later(const char *domain, const char *why)
+{
+	return local_outcome(SCOPE_DESTINATION, STAGE_DNS, 451, "4.4.3",
+		"DNS lookup for %s failed: %s", domain, why);
+}
+
+struct outcome
+outcome_loop(const char *domain)
+{
+	return local_outcome(SCOPE_DESTINATION, STAGE_DNS, 554, "5.4.6",
+		"mail for %s loops back to this host", domain);
+}
+
+struct outcome
+outcome_hops(unsigned hops)
+{
+	return local_outcome(SCOPE_MESSAGE, STAGE_QUEUE, 554, "5.4.6",
+		"too many hops (%u Received headers): mail loop", hops);
+}
+
+struct outcome
+outcome_connect(const char *host, const char *why)
+{
+	return local_outcome(SCOPE_HOST, STAGE_CONNECT, 451, "4.4.1",
+		"connection to %s failed: %s", host, why);
+}
+
+struct outcome
+outcome_lost(enum outcome_stage stage, const char *host)
+{
+	return local_outcome(SCOPE_HOST, stage, 451, "4.4.2",
+		"connection with %s lost in state %s", host,
+		outcome_stage_name(stage));
+}
+
+struct outcome
+outcome_timeout(enum outcome_stage stage, const char *host)
+{
+	return local_outcome(SCOPE_HOST, stage, 451, "4.4.2",
+		"connection with %s timed out in state %s", host,
+		outcome_stage_name(stage));
+}
+
+struct outcome
+outcome_protocol(enum outcome_stage stage, const char *host, const char *why)
+{
+	return local_outcome(SCOPE_HOST, stage, 451, "4.5.0",
+		"protocol error by %s in state %s: %s", host,
+		outcome_stage_name(stage), why);
+}
+
+struct outcome
+outcome_tls_required(const char *host, const char *why)
+{
+	return local_outcome(SCOPE_HOST, STAGE_STARTTLS, 451, "4.7.10",
+		"TLS is required but %s does not give it: %s", host, why);
+}
+
+struct outcome
+outcome_tls_failed(const char *host, const char *why)
+{
+	return local_outcome(SCOPE_HOST, STAGE_TLS, 451, "4.7.5",
+		"TLS handshake with %s failed: %s", host, why);
+}
+
+struct outcome
+outcome_feature(const char *host, const char *feature)
+{
+	const char *enhanced = strcmp(feature, "SMTPUTF8") == 0 ? "5.6.7" :
+		strcmp(feature, "REQUIRETLS") == 0 ? "5.7.30" :
+		strcmp(feature, "8BITMIME") == 0 ? "5.6.3" : "5.3.3";
+
+	return local_outcome(SCOPE_HOST, STAGE_MAIL, 550, enhanced,
+		"message needs %s, which %s does not offer", feature, host);
+}
+
+struct outcome
+outcome_size(const char *host, unsigned long long limit)
+{
+	return local_outcome(SCOPE_HOST, STAGE_MAIL, 552, "5.3.4",
+		"message is larger than %s accepts (%llu bytes)", host, limit);
+}
+
+struct outcome
+outcome_unsure(const char *host, const char *why)
+{
+	struct outcome o = local_outcome(SCOPE_MESSAGE, STAGE_EOM, 451,
+		"4.4.2", "%s did not confirm the message after its end (%s); "
+		"it may arrive twice", host, why);
+
+	o.maybe_duplicate = true;
+	return o;
+}
+
+struct outcome
+outcome_expired(const char *last_text)
+{
+	return local_outcome(SCOPE_RCPT, STAGE_QUEUE, 551, "5.4.7",
+		"message expired in the queue; last problem: %s",
+		last_text != NULL && last_text[0] != '\0' ? last_text :
+		"none, it was never tried");
+}
+
+struct outcome
+outcome_removed(void)
+{
+	return local_outcome(SCOPE_RCPT, STAGE_QUEUE, 550, "5.7.1",
+		"removed from the queue by the operator");
+}
+
+struct outcome
+outcome_child_died(void)
+{
+	return local_outcome(SCOPE_DESTINATION, STAGE_QUEUE, 451, "4.3.0",
+		"delivery process ended unexpectedly");
+}
+
+struct outcome
+outcome_local(const char *why)
+{
+	return local_outcome(SCOPE_DESTINATION, STAGE_QUEUE, 451, "4.3.0",
+		"local error: %s", why);
+}

@@ -1,0 +1,121 @@
+/*
+ * DNS lookups with a security status, on one libevent loop.
+ *
+ * One resolver per worker; not thread-safe.  resolver_start() returns a
+ * handle; its owner gets exactly one callback (never inside the starting
+ * call, not even on a cache hit) after which the handle is gone, or calls
+ * resolver_cancel().  An answer is immutable and owned by whoever asked.
+ *
+ * SERVFAIL, timeout, a malformed or bogus answer are DNS_LATER, never
+ * "absent" (RFC 5321 5.1, RFC 7672 2.1).
+ */
+#ifndef RESOLVER_RESOLVER_H
+#define RESOLVER_RESOLVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <netinet/in.h>
+
+#include "base/conf.h"
+#include "base/err.h"
+
+struct event_base;
+struct resolver;
+struct dns_request;
+
+enum dns_result {
+	DNS_NONE = 0,
+	DNS_FOUND,	/* at least one record of the type */
+	DNS_NODATA,	/* the name exists, the type does not */
+	DNS_NXDOMAIN,	/* the name does not exist */
+	DNS_LATER	/* no usable answer; ask again later */
+};
+
+/* RFC 4033 section 5, and "unknown" where nothing was checked. */
+enum dns_security {
+	DNS_SEC_UNKNOWN = 0,	/* dnssec = off */
+	DNS_SEC_SECURE,		/* chain of signatures to the trust anchor */
+	DNS_SEC_INSECURE,	/* proven to be outside of signed zones */
+	DNS_SEC_BOGUS,		/* should be signed, proof fails (=> LATER) */
+	DNS_SEC_INDETERMINATE	/* could not be found out (=> LATER) */
+};
+
+const char *dns_result_name(enum dns_result);
+const char *dns_security_name(enum dns_security);
+
+/* Types we ask for (IANA numbers, RFC 1035 and others). */
+enum dns_type {
+	DNS_TYPE_A = 1, DNS_TYPE_NS = 2, DNS_TYPE_CNAME = 5, DNS_TYPE_SOA = 6,
+	DNS_TYPE_PTR = 12, DNS_TYPE_MX = 15, DNS_TYPE_TXT = 16,
+	DNS_TYPE_AAAA = 28, DNS_TYPE_DNAME = 39, DNS_TYPE_DS = 43,
+	DNS_TYPE_DNSKEY = 48, DNS_TYPE_TLSA = 52
+};
+
+/* One record; which member counts follows from the type that was asked.
+ * Names are normalised: lower case, no trailing dot; the root is "". */
+struct dns_mx { uint16_t preference; char *host; };
+struct dns_bytes { const uint8_t *data; size_t len; };
+struct dns_tlsa {
+	uint8_t usage, selector, matching;
+	const uint8_t *data;
+	size_t len;
+};
+
+struct dns_record {
+	union {
+		struct in_addr a;
+		struct in6_addr aaaa;
+		struct dns_mx mx;
+		struct dns_tlsa tlsa;
+		struct dns_bytes txt;	/* character-strings joined */
+		struct dns_bytes raw;	/* RDATA of any other type */
+		char *name;		/* CNAME, DNAME, NS, PTR */
+	} u;
+};
+
+struct dns_answer {
+	char *name;			/* asked for */
+	uint16_t type;
+	enum dns_result result;
+	enum dns_security security;	/* of the whole chain */
+	char *canonical;		/* after CNAMEs; == name without */
+	/* The CNAME chain alone: where `canonical` was reached securely even
+	 * though the final set is not (RFC 7672 2.2.2 needs it). */
+	enum dns_security chain_security;
+	uint32_t ttl_s;			/* smallest of the chain, clamped */
+	struct dns_record *records;
+	size_t count;
+	char *why;			/* a sentence when LATER or not secure;
+					 * NULL else */
+	int ede;			/* RFC 8914 code from resolver, -1 none */
+};
+
+void dns_answer_free(struct dns_answer **);
+/* Deep copy. */
+struct dns_answer *dns_answer_copy(const struct dns_answer *);
+
+/* The answer is owned by the callback's owner from then on. */
+typedef void resolver_cb(struct dns_answer *answer, void *arg);
+
+/* Fails with a sentence in err when no server can be used or the trust anchor
+ * is unreadable.  conf is copied as needed.  conf->server_count == 0 means
+ * the nameservers of /etc/resolv.conf.  Call before entering the sandbox. */
+enum status resolver_new(struct event_base *, const struct conf_resolver *,
+	struct resolver **out, char err[CONF_ERR_MAX]) MUST_CHECK;
+/* Cancels what is under way: no callback runs after this. */
+void resolver_free(struct resolver **);
+
+/* name is a normalised domain name.  Never fails: what cannot be asked is
+ * answered with LATER through the callback. */
+struct dns_request *resolver_start(struct resolver *, const char *name,
+	uint16_t type, resolver_cb *, void *arg);
+void resolver_cancel(struct dns_request **);
+
+struct resolver_stats {
+	uint64_t lookups, cache_hits, packets, timeouts, malformed, later;
+	size_t cache_entries, in_flight;
+};
+void resolver_stats(const struct resolver *, struct resolver_stats *out);
+
+#endif

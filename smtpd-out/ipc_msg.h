@@ -1,0 +1,98 @@
+/*
+ * The messages between parent and children: one table, and the payloads.
+ *
+ * Payload structs own their strings; *_free releases.  Decoders bound every
+ * field and return NULL or ST_PARSE on any fault.
+ */
+#ifndef SMTPD_OUT_IPC_MSG_H
+#define SMTPD_OUT_IPC_MSG_H
+
+#include "base/envelope.h"
+#include "base/err.h"
+#include "smtpd-out/ipc.h"
+
+#define IPC_VERSION 1
+#define IPC_PAYLOAD_MAX (8U * 1024 * 1024)
+
+enum ipc_type {
+	IPC_NONE = 0,
+	IPC_HELLO,	/* child -> parent: u16 IPC_VERSION */
+	IPC_STOP,	/* parent -> child: finish and exit */
+	IPC_SUBMIT,	/* inject -> parent: struct msg_submit */
+	IPC_ACCEPTED,	/* parent -> inject: u64 queue id; durable now */
+	IPC_REJECTED,	/* parent -> inject: struct msg_rejected */
+	IPC_BODY_OPEN,	/* inject -> parent: wants a file for a large body */
+	IPC_BODY_FILE,	/* parent -> inject: u64 token, descriptor attached */
+	IPC_BODY_DROP,	/* inject -> parent: u64 token, not needed any more */
+	IPC_JOB,	/* parent -> worker: struct msg_job */
+	IPC_RESULT,	/* worker -> parent: struct msg_result */
+	IPC_TYPE_COUNT
+};
+
+struct ipc_msg_row {
+	const char *name;
+	enum ipc_side from, to;	/* IPC_WORKER rows with either child: see .c */
+	size_t min_bytes, max_bytes;
+	bool fd_required, fd_allowed;
+};
+
+/* The row when `from` may send `type` to `to`; NULL when it may not. */
+const struct ipc_msg_row *ipc_msg_row(uint16_t type, enum ipc_side from,
+	enum ipc_side to);
+
+/* SUBMIT, id = inject's request number (also of BODY_OPEN and the replies).
+ * The body is inline (body, len) or in the file of an earlier BODY_FILE. */
+struct msg_submit {
+	struct envelope *env;
+	const uint8_t *body;	/* borrowed from the frame; NULL: file */
+	size_t body_len;
+	uint64_t file_token;
+};
+enum status msg_submit_encode(const struct msg_submit *, struct buf *)
+	MUST_CHECK;
+enum status msg_submit_decode(struct reader *, struct msg_submit *)
+	MUST_CHECK;
+
+struct msg_rejected {
+	int code;		/* 452, 451, 554 ... */
+	char enhanced[OUTCOME_ENHANCED_MAX];
+	char text[OUTCOME_TEXT_MAX];
+};
+enum status msg_rejected_encode(const struct msg_rejected *, struct buf *)
+	MUST_CHECK;
+enum status msg_rejected_decode(struct reader *, struct msg_rejected *)
+	MUST_CHECK;
+
+/* JOB, id = job number; body inline or the frame's descriptor. */
+struct msg_job {
+	struct envelope *env;	/* recipients of one destination only */
+	char *destination;
+	uint32_t attempt;	/* 1 for the first */
+	const uint8_t *body;	/* borrowed; NULL: descriptor */
+	size_t body_len;
+};
+enum status msg_job_encode(const struct msg_job *, struct buf *) MUST_CHECK;
+enum status msg_job_decode(struct reader *, struct msg_job *) MUST_CHECK;
+void msg_job_clear(struct msg_job *);
+
+/* RESULT, id = job number.  Several may come for one job, each for recipients
+ * that are settled; the one with `final` ends the job. */
+struct msg_rcpt_result {
+	uint64_t rcpt_id;
+	bool dsn_relayed;
+	struct outcome outcome;
+	char mx[256], ip[64];
+	char tls[16], why[24], proto[16], cipher[64];
+};
+struct msg_result {
+	bool final;
+	struct msg_rcpt_result *rcpts;
+	size_t rcpt_count;
+};
+enum status msg_result_encode(const struct msg_result *, struct buf *)
+	MUST_CHECK;
+enum status msg_result_decode(struct reader *, struct msg_result *)
+	MUST_CHECK;
+void msg_result_clear(struct msg_result *);
+
+#endif

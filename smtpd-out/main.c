@@ -1,0 +1,10 @@
+/*
+ * The command table.
+ */
+#include "config.h"
+
+int
+main(void)
+{
+	return 0;
+}

@@ -1,0 +1,208 @@
+/*
+ * The queue on disk.  Called by the parent alone; one thread, one writer.
+ *
+ * Writing functions work inside a transaction: spool_begin(), changes,
+ * spool_commit().  Nothing has happened until commit returned ST_OK; then it
+ * survives power loss (SQLite WAL, synchronous=FULL).  After any other status
+ * from a writing function or commit, call spool_rollback(): ST_FULL (disk
+ * full), ST_CORRUPT (damaged; spool_error() tells), ST_SYS.  Nothing in here
+ * aborts on a damaged database or repairs one silently.
+ *
+ * On disk: message (envelope), body (small bodies) or a file body/<id>,
+ * delivery (one per message and destination), recipient (only unfinished
+ * ones).  ARCHITECTURE.md has the table of states and what a crash leaves.
+ * The spool knows nothing of SMTP or TLS: outcomes are opaque text to it.
+ */
+#ifndef SPOOL_SPOOL_H
+#define SPOOL_SPOOL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/envelope.h"
+#include "base/err.h"
+
+struct spool;
+
+#define SPOOL_TEXT_MAX 600
+
+struct spool_options {
+	uint64_t inline_bytes;		/* bodies up to this are in the table */
+	int64_t (*now_ms)(void);	/* wall clock; NULL: base/clock */
+};
+
+/* url is "sqlite:DIR"; DIR is made (0700) when its parent exists.  Takes an
+ * exclusive lock: ST_DENIED when another process has the spool.  Migrates an
+ * older schema, refuses a newer one.  Sweeps orphan body files.  err gets a
+ * sentence on failure. */
+enum status spool_open(const char *url, const struct spool_options *,
+	struct spool **out, char *err, size_t err_bytes) MUST_CHECK;
+void spool_close(struct spool **);
+const char *spool_error(const struct spool *);	/* of the last failure */
+
+enum status spool_begin(struct spool *) MUST_CHECK;
+enum status spool_commit(struct spool *) MUST_CHECK;
+void spool_rollback(struct spool *);		/* also when none is open */
+
+/*
+ * Body files.  A body larger than inline_bytes is written by the submitter's
+ * process into a file that the spool opened ("body/tmp-N"); adding the
+ * message renames it.  fd_out is owned by the caller.  Drop removes a file
+ * that will not be used; after spool_add it is a no-op.
+ */
+enum status spool_body_file_new(struct spool *, uint64_t *token_out,
+	int *fd_out) MUST_CHECK;
+void spool_body_file_drop(struct spool *, uint64_t token);
+
+struct spool_body {
+	const void *data;	/* inline bytes, or NULL */
+	size_t len;
+	uint64_t file_token;	/* when data is NULL: from body_file_new; the
+				 * writer has synced it */
+};
+
+/*
+ * Adds a message: gives env->id and each rcpt->id, makes one delivery for each
+ * distinct destination, due at next_ms.  The size of a body file is checked
+ * against env->size_bytes (ST_PARSE when it differs).
+ */
+enum status spool_add(struct spool *, struct envelope *,
+	const struct spool_body *, int64_t next_ms, int64_t expires_ms)
+	MUST_CHECK;
+
+/* ---- taking work ---------------------------------------------------- */
+
+struct spool_delivery {		/* plain data, no strings owned elsewhere */
+	uint64_t id, message_id;
+	char destination[256];
+	unsigned attempts;	/* finished attempts */
+	int64_t received_ms, next_ms, expires_ms;
+	bool held;
+	bool delay_noticed;	/* a delay notice was sent */
+};
+
+struct spool_cursor {		/* start with zeroes */
+	int64_t next_ms;
+	uint64_t id;
+};
+
+/*
+ * Deliveries due at now_ms in order (next_ms, id), after *cursor, not held,
+ * not paused, at most max; *cursor moves past them.  The caller keeps track
+ * of what it has taken: there is no lease on disk, a crash makes them due
+ * again.  Reads an index only.
+ */
+enum status spool_due(struct spool *, int64_t now_ms, struct spool_cursor *,
+	struct spool_delivery *out, size_t max, size_t *count_out) MUST_CHECK;
+/* When the next delivery after cursor becomes due; INT64_MAX for never. */
+enum status spool_next_due(struct spool *, const struct spool_cursor *,
+	int64_t *next_ms_out) MUST_CHECK;
+/* Deliveries whose expires_ms has passed, in whatever state (also held). */
+enum status spool_expired(struct spool *, int64_t now_ms,
+	struct spool_delivery *out, size_t max, size_t *count_out) MUST_CHECK;
+
+/* The deliveries of one message (after spool_add, for direct hand-over). */
+enum status spool_deliveries_of(struct spool *, uint64_t message_id,
+	struct spool_delivery *out, size_t max, size_t *count_out) MUST_CHECK;
+
+/* Envelope with the recipients of one delivery only (delivery_id), or all
+ * unfinished ones (0).  ST_NOENT when gone. */
+enum status spool_envelope(struct spool *, uint64_t message_id,
+	uint64_t delivery_id, struct envelope **out) MUST_CHECK;
+
+/* The body: either *data_out/len (owned by the caller) or a read-only fd
+ * (*data_out NULL).  A file body that is missing is ST_CORRUPT. */
+enum status spool_body_get(struct spool *, uint64_t message_id,
+	void **data_out, size_t *len_out, int *fd_out) MUST_CHECK;
+
+/* ---- results -------------------------------------------------------- */
+
+struct spool_rcpt_result {
+	uint64_t rcpt_id;
+	bool finished;			/* delivered or given up: remove it */
+	const char *text;		/* last result, kept when not finished */
+};
+
+/* Records results of some recipients of a delivery.  Unknown recipients are
+ * ignored (late answers).  Removes a delivery without recipients, a message
+ * without deliveries, and its body; a body file is unlinked after commit. */
+enum status spool_results(struct spool *, uint64_t delivery_id,
+	const struct spool_rcpt_result *, size_t count) MUST_CHECK;
+
+/* Ends an attempt: counts it and sets the next time.  `text` is the last
+ * problem of the delivery as a whole (shown by queue list). */
+enum status spool_retry(struct spool *, uint64_t delivery_id, int64_t next_ms,
+	bool count_attempt, bool delay_noticed, const char *text) MUST_CHECK;
+
+/* ---- the operator --------------------------------------------------- */
+
+struct spool_filter {		/* all given members must match */
+	uint64_t message_id;	/* 0: any */
+	const char *destination;/* NULL: any; ".example" for a domain below */
+	const char *sender;	/* NULL: any; exact, "" is the null sender */
+	const char *rcpt;	/* NULL: any; exact */
+	int64_t older_than_ms;	/* received before this; 0: any */
+	int held;		/* -1 any, 0 not held, 1 held */
+};
+
+struct spool_row {		/* one unfinished recipient */
+	struct spool_delivery delivery;
+	uint64_t rcpt_id;
+	uint64_t size_bytes;
+	unsigned flags;
+	const char *sender, *rcpt;
+	const char *text;	/* last result; "" when never tried */
+};
+
+/* Streams rows in message order from a read snapshot taken page by page (the
+ * WAL is not pinned).  *after is the last message id given (start with 0);
+ * returns when `max` messages were given; *more_out tells if there are more.
+ * The row is valid within the callback only. */
+typedef void spool_row_cb(const struct spool_row *, void *arg);
+enum status spool_list(struct spool *, const struct spool_filter *,
+	uint64_t *after, size_t max, spool_row_cb *, void *arg, bool *more_out)
+	MUST_CHECK;
+
+enum spool_action {
+	SPOOL_FLUSH,		/* due now (attempts keep their count) */
+	SPOOL_HOLD,
+	SPOOL_RELEASE,
+	SPOOL_REMOVE		/* without a bounce */
+};
+/* Applies to all matching deliveries; *count_out says how many. */
+enum status spool_act(struct spool *, const struct spool_filter *,
+	enum spool_action, int64_t now_ms, uint64_t *count_out) MUST_CHECK;
+
+struct spool_stats {
+	uint64_t messages, deliveries, recipients, held, due, bytes;
+	int64_t oldest_received_ms;	/* 0 when empty */
+};
+/* Answers in constant time for what is counted, from maintained totals. */
+enum status spool_stats(struct spool *, int64_t now_ms,
+	struct spool_stats *out) MUST_CHECK;
+
+struct spool_dest_stats {
+	char destination[256];
+	uint64_t deliveries;
+	int64_t oldest_received_ms;
+};
+/* The destinations with most deliveries. */
+enum status spool_top_destinations(struct spool *, struct spool_dest_stats *,
+	size_t max, size_t *count_out) MUST_CHECK;
+
+/* ---- housekeeping ---------------------------------------------------- */
+
+/* A bounded slice of work (checkpoint, incremental vacuum); true while more
+ * is left.  Call when idle, outside a transaction. */
+bool spool_idle(struct spool *);
+/* Free bytes of the file system, for the 452 limit. */
+uint64_t spool_free_bytes(const struct spool *);
+
+/* Small remembered values (schema-free state of the parent). */
+enum status spool_meta_get(struct spool *, const char *key, char *out,
+	size_t out_bytes) MUST_CHECK;
+enum status spool_meta_set(struct spool *, const char *key, const char *value)
+	MUST_CHECK;
+
+#endif
