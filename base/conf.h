@@ -77,7 +77,7 @@ struct conf_destination {
 struct conf_retry {
 	int64_t first_ms, max_ms, expire_ms;
 	int64_t delay_notice_ms;	/* 0: none */
-	double factor;			/* growth per attempt */
+	unsigned factor_percent;	/* growth per attempt; 200 doubles */
 };
 
 /* RFC 5321 4.5.3.2, and our own for the rest. */

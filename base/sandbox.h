@@ -21,7 +21,7 @@ enum sandbox_role {
 
 /* ST_SYS when the kernel refuses; the caller must then stop. */
 enum status sandbox_enter(enum sandbox_role) MUST_CHECK;
-/* True when a filter is in force in this process (from /proc). */
+/* True when a filter is in force in this process. */
 bool sandbox_active(void);
 /* False in builds with sanitizers, whose run time needs more. */
 bool sandbox_supported(void);

@@ -1,0 +1,70 @@
+/*
+ * Private to conf.c and conf_value.c: the rows of the option tables and the
+ * conversions of single values.
+ */
+#ifndef BASE_CONF_INT_H
+#define BASE_CONF_INT_H
+
+#include <confuse.h>
+
+#include "base/conf.h"
+
+enum conf_kind {
+	ROW_TEXT = 0,	/* char *, any text without control characters */
+	ROW_HOST,	/* char *, normalised domain */
+	ROW_UINT,	/* unsigned within min..max */
+	ROW_SIZE_T,	/* size_t within min..max */
+	ROW_PORT,	/* uint16_t */
+	ROW_OCTAL,	/* unsigned file mode */
+	ROW_BOOL,
+	ROW_MS,		/* int64_t milliseconds within min..max */
+	ROW_S,		/* int64_t seconds within min..max */
+	ROW_BYTES,	/* uint64_t within min..max */
+	ROW_WORD,	/* enum: index in words */
+	ROW_RELAY	/* char *, "host" or "host:port", checked */
+};
+
+struct conf_row {
+	const char *name;
+	enum conf_kind kind;
+	size_t offset;
+	const char *fallback;
+	int64_t min, max;
+	const char *const *words;
+};
+
+enum conf_list_kind { LIST_ADDR = 0, LIST_NET };
+
+struct conf_list_row {
+	const char *name;
+	enum conf_list_kind kind;
+	uint16_t default_port;
+};
+
+struct conf_section {
+	const char *name;
+	bool titled;
+	const struct conf_row *rows;
+	size_t row_count;
+	const struct conf_list_row *lists;
+	size_t list_count;
+};
+
+/* Converts and stores into `to` at the row's offset (to may be NULL: check
+ * only).  On a fault `why` gets a phrase and nothing is stored. */
+void conf_row_store(const struct conf_row *, const char *value, void *to,
+	char why[CONF_ERR_MAX]);
+void conf_list_check(const struct conf_list_row *, const char *value,
+	char why[CONF_ERR_MAX]);
+void conf_match_check(const char *title, char why[CONF_ERR_MAX]);
+char *conf_match_copy(const char *title);
+
+void conf_addrs_store(cfg_t *, const char *key, uint16_t default_port,
+	struct conf_addr **out, size_t *count_out);
+void conf_nets_store(cfg_t *, const char *key, struct conf_net **out,
+	size_t *count_out);
+void conf_nets_default(struct conf_net **out, size_t *count_out);
+/* Splits "host:port" in relay_host; port 25 when none is given. */
+void conf_relay_port(struct conf_destination *);
+
+#endif
