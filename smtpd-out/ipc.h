@@ -30,8 +30,8 @@ struct ipc_frame {
 				 * close it or set it to -1 after taking it */
 };
 
-/* frame == NULL: the channel has ended; why says how.  The owner then calls
- * ipc_free() (not from within; set a flag and free from the loop). */
+/* frame == NULL: the channel has ended; why says how.  Only then may the owner
+ * call ipc_free() from within the callback. */
 typedef void ipc_cb(struct ipc *, struct ipc_frame *frame, const char *why,
 	void *arg);
 
@@ -49,6 +49,9 @@ enum status ipc_send(struct ipc *, uint16_t type, uint64_t id,
 size_t ipc_backlog(const struct ipc *);		/* unsent bytes */
 /* Stops or resumes reading (back-pressure). */
 void ipc_pause(struct ipc *, bool paused);
+/* Ends the channel for a reason that the owner found (a frame it cannot accept);
+ * the callback with frame == NULL follows from the loop, once. */
+void ipc_fail(struct ipc *, const char *why);
 /* Called after each loop turn in which frames were read, so that a batch can
  * be finished; optional. */
 void ipc_set_flush_cb(struct ipc *, void (*cb)(void *), void *arg);

@@ -12,7 +12,7 @@
 #include "smtpd-out/ipc.h"
 
 #define IPC_VERSION 1
-#define IPC_PAYLOAD_MAX (8U * 1024 * 1024)
+#define IPC_PAYLOAD_MAX (16U * 1024 * 1024)
 
 enum ipc_type {
 	IPC_NONE = 0,
@@ -29,11 +29,15 @@ enum ipc_type {
 	IPC_TYPE_COUNT
 };
 
+/* Which descriptor travels with a frame. */
+enum ipc_fd_rule { IPC_FD_NONE = 0, IPC_FD_MAY, IPC_FD_MUST };
+
 struct ipc_msg_row {
 	const char *name;
-	enum ipc_side from, to;	/* IPC_WORKER rows with either child: see .c */
-	size_t min_bytes, max_bytes;
-	bool fd_required, fd_allowed;
+	unsigned from, to;		/* sets of 1 << enum ipc_side */
+	bool before_hello;		/* the first frame of a child, once */
+	size_t min_bytes, max_bytes;	/* of the payload */
+	enum ipc_fd_rule fd;
 };
 
 /* The row when `from` may send `type` to `to`; NULL when it may not. */

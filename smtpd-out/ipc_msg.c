@@ -1,0 +1,260 @@
+/*
+ * The one table of messages between parent and children, and their payloads.
+ */
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/str.h"
+#include "smtpd-out/ipc_msg.h"
+
+#define PARENT (1U << IPC_PARENT)
+#define INJECT (1U << IPC_INJECT)
+#define WORKER (1U << IPC_WORKER)
+#define SMALL 8192
+#define BODY_MAX (4U * 1024 * 1024)
+
+/* clang-format off */
+static const struct ipc_msg_row rows[IPC_TYPE_COUNT] = {
+	/*                name         from             to               first  min  max              fd */
+	[IPC_HELLO] =     { "HELLO",     INJECT | WORKER, PARENT,          true,  2, 2,               IPC_FD_NONE },
+	[IPC_STOP] =      { "STOP",      PARENT,          INJECT | WORKER, false, 0, 0,               IPC_FD_NONE },
+	[IPC_SUBMIT] =    { "SUBMIT",    INJECT,          PARENT,          false, 32, IPC_PAYLOAD_MAX, IPC_FD_NONE },
+	[IPC_ACCEPTED] =  { "ACCEPTED",  PARENT,          INJECT,          false, 8, 8,               IPC_FD_NONE },
+	[IPC_REJECTED] =  { "REJECTED",  PARENT,          INJECT,          false, 2, SMALL,           IPC_FD_NONE },
+	[IPC_BODY_OPEN] = { "BODY_OPEN", INJECT,          PARENT,          false, 0, 0,               IPC_FD_NONE },
+	[IPC_BODY_FILE] = { "BODY_FILE", PARENT,          INJECT,          false, 8, 8,               IPC_FD_MUST },
+	[IPC_BODY_DROP] = { "BODY_DROP", INJECT,          PARENT,          false, 8, 8,               IPC_FD_NONE },
+	[IPC_JOB] =       { "JOB",       PARENT,          WORKER,          false, 32, IPC_PAYLOAD_MAX, IPC_FD_MAY },
+	[IPC_RESULT] =    { "RESULT",    WORKER,          PARENT,          false, 5, IPC_PAYLOAD_MAX, IPC_FD_NONE },
+};
+/* clang-format on */
+
+const struct ipc_msg_row *
+ipc_msg_row(uint16_t type, enum ipc_side from, enum ipc_side to)
+{
+	const struct ipc_msg_row *row;
+
+	if (type == IPC_NONE || type >= IPC_TYPE_COUNT)
+		return NULL;
+	row = &rows[type];
+	if ((row->from & 1U << from) == 0 || (row->to & 1U << to) == 0)
+		return NULL;
+	return row;
+}
+
+/* Body fields: flag "inline", then bytes, or the token. */
+static enum status
+put_body(struct buf *out, const uint8_t *body, size_t len)
+{
+	if (body == NULL)
+		return buf_put_u8(out, 0);
+	if (buf_put_u8(out, 1) != ST_OK)
+		return ST_LIMIT;
+	return buf_put_bytes(out, body, len);
+}
+
+static const uint8_t *
+get_body(struct reader *in, size_t *len_out)
+{
+	*len_out = 0;
+	return reader_u8(in) == 0 ? NULL : reader_bytes(in, BODY_MAX, len_out);
+}
+
+enum status
+msg_submit_encode(const struct msg_submit *msg, struct buf *out)
+{
+	if (envelope_encode(msg->env, out) != ST_OK ||
+	    put_body(out, msg->body, msg->body_len) != ST_OK ||
+	    buf_put_u64(out, msg->file_token) != ST_OK)
+		return ST_LIMIT;
+	return ST_OK;
+}
+
+enum status
+msg_submit_decode(struct reader *in, struct msg_submit *msg)
+{
+	memset(msg, 0, sizeof(*msg));
+	msg->env = envelope_decode(in);
+	msg->body = get_body(in, &msg->body_len);
+	msg->file_token = reader_u64(in);
+	if (reader_ok(in, true) && msg->env->rcpt_count > 0)
+		return ST_OK;
+	envelope_free(&msg->env);
+	return ST_PARSE;
+}
+
+enum status
+msg_rejected_encode(const struct msg_rejected *msg, struct buf *out)
+{
+	if (buf_put_u16(out, (uint16_t)msg->code) != ST_OK ||
+	    buf_put_str(out, msg->enhanced) != ST_OK ||
+	    buf_put_str(out, msg->text) != ST_OK)
+		return ST_LIMIT;
+	return ST_OK;
+}
+
+/* A string into a fixed field; too long is a fault, NULL is "". */
+static void
+get_fixed(struct reader *in, char *out, size_t out_bytes)
+{
+	char *text = reader_str(in, out_bytes - 1);
+
+	(void)str_copy(out, out_bytes, text == NULL ? "" : text);
+	free(text);
+}
+
+enum status
+msg_rejected_decode(struct reader *in, struct msg_rejected *msg)
+{
+	memset(msg, 0, sizeof(*msg));
+	msg->code = reader_u16(in);
+	get_fixed(in, msg->enhanced, sizeof(msg->enhanced));
+	get_fixed(in, msg->text, sizeof(msg->text));
+	return reader_ok(in, true) ? ST_OK : ST_PARSE;
+}
+
+enum status
+msg_job_encode(const struct msg_job *msg, struct buf *out)
+{
+	if (envelope_encode(msg->env, out) != ST_OK ||
+	    buf_put_str(out, msg->destination) != ST_OK ||
+	    buf_put_u32(out, msg->attempt) != ST_OK ||
+	    put_body(out, msg->body, msg->body_len) != ST_OK)
+		return ST_LIMIT;
+	return ST_OK;
+}
+
+enum status
+msg_job_decode(struct reader *in, struct msg_job *msg)
+{
+	memset(msg, 0, sizeof(*msg));
+	msg->env = envelope_decode(in);
+	msg->destination = reader_str(in, STR_DOMAIN_MAX);
+	msg->attempt = reader_u32(in);
+	msg->body = get_body(in, &msg->body_len);
+	if (reader_ok(in, true) && msg->destination != NULL &&
+	    msg->env->rcpt_count > 0)
+		return ST_OK;
+	msg_job_clear(msg);
+	return ST_PARSE;
+}
+
+void
+msg_job_clear(struct msg_job *msg)
+{
+	envelope_free(&msg->env);
+	mem_free(&msg->destination);
+}
+
+static enum status
+put_outcome(struct buf *out, const struct outcome *o)
+{
+	if (buf_put_u8(out, (uint8_t)o->scope) != ST_OK ||
+	    buf_put_u8(out, (uint8_t)o->verdict) != ST_OK ||
+	    buf_put_u8(out, (uint8_t)o->stage) != ST_OK ||
+	    buf_put_u8(out, (uint8_t)(o->remote | o->maybe_duplicate << 1)) !=
+	    ST_OK || buf_put_u16(out, (uint16_t)o->code) != ST_OK ||
+	    buf_put_str(out, o->enhanced) != ST_OK ||
+	    buf_put_str(out, o->text) != ST_OK)
+		return ST_LIMIT;
+	return ST_OK;
+}
+
+/* Text from a worker is sanitised again: the parent trusts no child. */
+static void
+get_outcome(struct reader *in, struct outcome *o)
+{
+	char text[OUTCOME_TEXT_MAX];
+	unsigned bits;
+
+	memset(o, 0, sizeof(*o));
+	o->scope = (enum outcome_scope)reader_u8(in);
+	o->verdict = (enum outcome_verdict)reader_u8(in);
+	o->stage = (enum outcome_stage)reader_u8(in);
+	bits = reader_u8(in);
+	o->remote = (bits & 1) != 0;
+	o->maybe_duplicate = (bits & 2) != 0;
+	o->code = reader_u16(in);
+	get_fixed(in, o->enhanced, sizeof(o->enhanced));
+	get_fixed(in, text, sizeof(text));
+	str_sanitise(o->text, sizeof(o->text), text, strlen(text));
+	if (o->scope > SCOPE_DESTINATION || o->verdict > VERDICT_NEVER ||
+	    o->verdict == VERDICT_NONE || o->stage > STAGE_QUEUE ||
+	    o->code > 599 || !str_is_enhanced_code(o->enhanced))
+		in->bad = true;
+}
+
+static enum status
+put_rcpt_result(struct buf *out, const struct msg_rcpt_result *r)
+{
+	if (buf_put_u64(out, r->rcpt_id) != ST_OK ||
+	    buf_put_u8(out, r->dsn_relayed) != ST_OK ||
+	    put_outcome(out, &r->outcome) != ST_OK ||
+	    buf_put_str(out, r->mx) != ST_OK ||
+	    buf_put_str(out, r->ip) != ST_OK ||
+	    buf_put_str(out, r->tls) != ST_OK ||
+	    buf_put_str(out, r->why) != ST_OK ||
+	    buf_put_str(out, r->proto) != ST_OK ||
+	    buf_put_str(out, r->cipher) != ST_OK)
+		return ST_LIMIT;
+	return ST_OK;
+}
+
+static void
+get_rcpt_result(struct reader *in, struct msg_rcpt_result *r)
+{
+	memset(r, 0, sizeof(*r));
+	r->rcpt_id = reader_u64(in);
+	r->dsn_relayed = reader_u8(in) != 0;
+	get_outcome(in, &r->outcome);
+	get_fixed(in, r->mx, sizeof(r->mx));
+	get_fixed(in, r->ip, sizeof(r->ip));
+	get_fixed(in, r->tls, sizeof(r->tls));
+	get_fixed(in, r->why, sizeof(r->why));
+	get_fixed(in, r->proto, sizeof(r->proto));
+	get_fixed(in, r->cipher, sizeof(r->cipher));
+}
+
+enum status
+msg_result_encode(const struct msg_result *msg, struct buf *out)
+{
+	if (buf_put_u8(out, msg->final) != ST_OK ||
+	    buf_put_u32(out, (uint32_t)msg->rcpt_count) != ST_OK)
+		return ST_LIMIT;
+	for (size_t i = 0; i < msg->rcpt_count; i++)
+		if (put_rcpt_result(out, &msg->rcpts[i]) != ST_OK)
+			return ST_LIMIT;
+	return ST_OK;
+}
+
+enum status
+msg_result_decode(struct reader *in, struct msg_result *msg)
+{
+	uint32_t count;
+
+	memset(msg, 0, sizeof(*msg));
+	msg->final = reader_u8(in) != 0;
+	count = reader_u32(in);
+	/* A recipient takes at least 30 bytes on the wire. */
+	if (!reader_ok(in, false) || count > ENVELOPE_RCPTS_MAX ||
+	    count > in->left / 30)
+		return ST_PARSE;
+	msg->rcpts = xcalloc(count, sizeof(msg->rcpts[0]));
+	msg->rcpt_count = count;
+	for (uint32_t i = 0; i < count && !in->bad; i++)
+		get_rcpt_result(in, &msg->rcpts[i]);
+	if (reader_ok(in, true))
+		return ST_OK;
+	msg_result_clear(msg);
+	return ST_PARSE;
+}
+
+void
+msg_result_clear(struct msg_result *msg)
+{
+	mem_free(&msg->rcpts);
+	msg->rcpt_count = 0;
+}
