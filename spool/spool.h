@@ -3,10 +3,15 @@
  *
  * Writing functions work inside a transaction: spool_begin(), changes,
  * spool_commit().  Nothing has happened until commit returned ST_OK; then it
- * survives power loss (SQLite WAL, synchronous=FULL).  After any other status
- * from a writing function or commit, call spool_rollback(): ST_FULL (disk
- * full), ST_CORRUPT (damaged; spool_error() tells), ST_SYS.  Nothing in here
+ * survives power loss (SQLite WAL, synchronous=FULL).  After ST_FULL (disk
+ * full), ST_CORRUPT (damaged; spool_error() tells) or ST_SYS from a writing
+ * function or commit, call spool_rollback().  ST_PARSE and ST_NOENT mean that
+ * this one call changed nothing; the transaction goes on.  Nothing in here
  * aborts on a damaged database or repairs one silently.
+ *
+ * Ids of messages, deliveries and recipients come from one sequence that only
+ * grows (microseconds of the wall clock, or the last one plus one) and outlives
+ * restarts: a late answer never meets a foreign row.
  *
  * On disk: message (envelope), body (small bodies) or a file body/<id>,
  * delivery (one per message and destination), recipient (only unfinished
@@ -30,6 +35,7 @@ struct spool;
 struct spool_options {
 	uint64_t inline_bytes;		/* bodies up to this are in the table */
 	int64_t (*now_ms)(void);	/* wall clock; NULL: base/clock */
+	void (*test_step)(const char *step);	/* tests only; NULL */
 };
 
 /* url is "sqlite:DIR"; DIR is made (0700) when its parent exists.  Takes an
@@ -65,7 +71,9 @@ struct spool_body {
 /*
  * Adds a message: gives env->id and each rcpt->id, makes one delivery for each
  * distinct destination, due at next_ms.  The size of a body file is checked
- * against env->size_bytes (ST_PARSE when it differs).
+ * against env->size_bytes (ST_PARSE when it differs); for an inline body
+ * env->size_bytes is set, and env->received_s when it is 0.  After a rollback
+ * the token of a body file is good again.
  */
 enum status spool_add(struct spool *, struct envelope *,
 	const struct spool_body *, int64_t next_ms, int64_t expires_ms)
@@ -89,9 +97,10 @@ struct spool_cursor {		/* start with zeroes */
 
 /*
  * Deliveries due at now_ms in order (next_ms, id), after *cursor, not held,
- * not paused, at most max; *cursor moves past them.  The caller keeps track
- * of what it has taken: there is no lease on disk, a crash makes them due
- * again.  Reads an index only.
+ * at most max; *cursor moves past them.  The caller keeps track of what it has
+ * taken: there is no lease on disk, a crash makes them due again.  Costs what
+ * it gives, not what is queued.  A flush or release may make deliveries due
+ * that lie before the cursor: start again from zeroes after either.
  */
 enum status spool_due(struct spool *, int64_t now_ms, struct spool_cursor *,
 	struct spool_delivery *out, size_t max, size_t *count_out) MUST_CHECK;
@@ -131,7 +140,8 @@ enum status spool_results(struct spool *, uint64_t delivery_id,
 	const struct spool_rcpt_result *, size_t count) MUST_CHECK;
 
 /* Ends an attempt: counts it and sets the next time.  `text` is the last
- * problem of the delivery as a whole (shown by queue list). */
+ * problem of the delivery as a whole (shown by queue list).  delay_noticed is
+ * remembered once set.  An unknown delivery is ignored (late answer). */
 enum status spool_retry(struct spool *, uint64_t delivery_id, int64_t next_ms,
 	bool count_attempt, bool delay_noticed, const char *text) MUST_CHECK;
 
@@ -156,9 +166,10 @@ struct spool_row {		/* one unfinished recipient */
 };
 
 /* Streams rows in message order from a read snapshot taken page by page (the
- * WAL is not pinned).  *after is the last message id given (start with 0);
- * returns when `max` messages were given; *more_out tells if there are more.
- * The row is valid within the callback only. */
+ * WAL is not pinned).  *after is the last message id looked at (start with 0);
+ * returns when `max` messages were given or many were passed over; *more_out
+ * tells if there are more.  The row is valid within the callback only, which
+ * must not call the spool. */
 typedef void spool_row_cb(const struct spool_row *, void *arg);
 enum status spool_list(struct spool *, const struct spool_filter *,
 	uint64_t *after, size_t max, spool_row_cb *, void *arg, bool *more_out)
@@ -167,10 +178,12 @@ enum status spool_list(struct spool *, const struct spool_filter *,
 enum spool_action {
 	SPOOL_FLUSH,		/* due now (attempts keep their count) */
 	SPOOL_HOLD,
-	SPOOL_RELEASE,
+	SPOOL_RELEASE,		/* due when it was due before */
 	SPOOL_REMOVE		/* without a bounce */
 };
-/* Applies to all matching deliveries; *count_out says how many. */
+/* Applies to all matching deliveries; *count_out says how many.  With
+ * filter->rcpt a removal takes that recipient alone, the other actions the
+ * delivery that it belongs to. */
 enum status spool_act(struct spool *, const struct spool_filter *,
 	enum spool_action, int64_t now_ms, uint64_t *count_out) MUST_CHECK;
 
@@ -178,7 +191,9 @@ struct spool_stats {
 	uint64_t messages, deliveries, recipients, held, due, bytes;
 	int64_t oldest_received_ms;	/* 0 when empty */
 };
-/* Answers in constant time for what is counted, from maintained totals. */
+/* Answers in constant time from maintained totals; only `due` is counted, in
+ * the index, and not beyond SPOOL_DUE_COUNT_MAX. */
+#define SPOOL_DUE_COUNT_MAX 100000
 enum status spool_stats(struct spool *, int64_t now_ms,
 	struct spool_stats *out) MUST_CHECK;
 

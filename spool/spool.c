@@ -1,0 +1,469 @@
+/*
+ * Opening and closing the spool, transactions, and housekeeping.  What is
+ * kept is in spool_message.c, spool_work.c and spool_list.c.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "spool/spool_int.h"
+
+#define URL_PREFIX "sqlite:"
+#define MARKER "smtpd-out spool\n"	/* in the lock file once made */
+#define WAL_PAGES_MAX 2000		/* checkpoint in commit from here on */
+#define WAL_PAGES_IDLE 64		/* worth a checkpoint when idle */
+#define FREE_PAGES_KEPT 1024		/* not given back: reused soon */
+
+int64_t
+spool_now_ms(const struct spool *s)
+{
+	return s->opt.now_ms != NULL ? s->opt.now_ms() : clock_wall_ms();
+}
+
+void
+spool_step(const struct spool *s, const char *name)
+{
+	if (s->opt.test_step != NULL)
+		s->opt.test_step(name);
+}
+
+const char *
+spool_error(const struct spool *s)
+{
+	return s->error;
+}
+
+/* ---- opening ---------------------------------- */
+
+/* Makes a new entry of a directory durable. */
+static enum status
+sync_dir(struct spool *s, int at_fd, const char *name)
+{
+	int fd = openat(at_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int failed = fd < 0 || fsync(fd) != 0;
+	enum status st = failed ? spool_fail_errno(s, "fsync", name) : ST_OK;
+
+	if (fd >= 0)
+		(void)close(fd);
+	return st;
+}
+
+static enum status
+open_dir(struct spool *s)
+{
+	struct stat sb;
+	bool made = mkdir(s->dir, 0700) == 0;
+
+	if (!made && errno != EEXIST)
+		return spool_fail_errno(s, "make directory", ".");
+	s->dir_fd = open(s->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (s->dir_fd < 0 || fstat(s->dir_fd, &sb) != 0)
+		return spool_fail_errno(s, "open directory", ".");
+	if ((sb.st_mode & S_IWOTH) != 0)
+		return spool_fail(s, ST_DENIED, "spool: %s may be written by "
+			"everybody; it must not", s->dir);
+	return made ? sync_dir(s, s->dir_fd, "..") : ST_OK;
+}
+
+static enum status
+take_lock(struct spool *s)
+{
+	s->lock_fd = openat(s->dir_fd, SPOOL_LOCK_NAME,
+		O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (s->lock_fd < 0)
+		return spool_fail_errno(s, "open", SPOOL_LOCK_NAME);
+	if (flock(s->lock_fd, LOCK_EX | LOCK_NB) == 0)
+		return ST_OK;
+	if (errno == EWOULDBLOCK)
+		return spool_fail(s, ST_DENIED, "spool: %s is in use by "
+			"another process", s->dir);
+	return spool_fail_errno(s, "lock", SPOOL_LOCK_NAME);
+}
+
+static enum status
+open_body_dir(struct spool *s)
+{
+	bool made = mkdirat(s->dir_fd, SPOOL_BODY_DIR, 0700) == 0;
+
+	if (!made && errno != EEXIST)
+		return spool_fail_errno(s, "make directory", SPOOL_BODY_DIR);
+	s->body_fd = openat(s->dir_fd, SPOOL_BODY_DIR,
+		O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (s->body_fd < 0)
+		return spool_fail_errno(s, "open directory", SPOOL_BODY_DIR);
+	return made ? sync_dir(s, s->dir_fd, ".") : ST_OK;
+}
+
+static bool
+has_marker(const struct spool *s)
+{
+	struct stat sb;
+
+	return fstat(s->lock_fd, &sb) == 0 && sb.st_size > 0;
+}
+
+/* A lost database must never look like an empty queue. */
+static enum status
+check_present(struct spool *s)
+{
+	struct stat sb;
+
+	if (fstatat(s->dir_fd, SPOOL_DB_NAME, &sb, 0) == 0) {
+		if (sb.st_size > 0)
+			return ST_OK;
+	} else if (errno != ENOENT) {
+		return spool_fail_errno(s, "look at", SPOOL_DB_NAME);
+	}
+	if (has_marker(s))
+		return spool_fail(s, ST_CORRUPT, "spool: DAMAGED: %s/%s is "
+			"missing or empty; restore it, or move the directory "
+			"away to begin anew", s->dir, SPOOL_DB_NAME);
+	return spool_body_check_none(s);
+}
+
+static enum status
+write_marker(struct spool *s)
+{
+	ssize_t n;
+
+	if (has_marker(s))
+		return ST_OK;
+	n = pwrite(s->lock_fd, MARKER, sizeof(MARKER) - 1, 0);
+	if (n != (ssize_t)(sizeof(MARKER) - 1) || fsync(s->lock_fd) != 0)
+		return spool_fail_errno(s, "write", SPOOL_LOCK_NAME);
+	return sync_dir(s, s->dir_fd, ".");
+}
+
+static int
+on_wal(void *arg, sqlite3 *db, const char *name, int pages)
+{
+	struct spool *s = arg;
+
+	(void)db;
+	(void)name;
+	s->wal_pages = pages;
+	return SQLITE_OK;
+}
+
+/* page_size and auto_vacuum count only before the first table is made. */
+static const char pragmas[] =
+	"PRAGMA page_size = 8192;"
+	"PRAGMA auto_vacuum = INCREMENTAL;"
+	"PRAGMA locking_mode = EXCLUSIVE;"
+	"PRAGMA trusted_schema = OFF;"
+	"PRAGMA cell_size_check = ON;"
+	"PRAGMA temp_store = MEMORY;"
+	"PRAGMA cache_size = -8192;"
+	"PRAGMA mmap_size = 0;"
+	"PRAGMA journal_mode = WAL;"
+	"PRAGMA journal_size_limit = 67108864;"
+	"PRAGMA synchronous = FULL;";
+
+static enum status
+check_wal_mode(struct spool *s)
+{
+	sqlite3_stmt *stmt = NULL;
+	const char *mode = NULL;
+	enum status st = ST_OK;
+
+	if (sqlite3_prepare_v2(s->db, "PRAGMA journal_mode", -1, &stmt,
+	    NULL) == SQLITE_OK && sqlite3_step(stmt) == SQLITE_ROW)
+		mode = (const char *)sqlite3_column_text(stmt, 0);
+	if (mode == NULL || strcmp(mode, "wal") != 0)
+		st = spool_fail(s, ST_SYS, "spool: %s does not allow a "
+			"write-ahead log (network file system?)", s->dir);
+	(void)sqlite3_finalize(stmt);
+	return st;
+}
+
+static enum status
+open_db(struct spool *s)
+{
+	char *path = xasprintf("%s/%s", s->dir, SPOOL_DB_NAME);
+	int rc = sqlite3_open_v2(path, &s->db, SQLITE_OPEN_READWRITE |
+		SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |
+		SQLITE_OPEN_EXRESCODE, NULL);
+	enum status st;
+
+	free(path);
+	if (rc != SQLITE_OK)
+		return spool_fail_db(s, rc, "open");
+	(void)sqlite3_db_config(s->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+	(void)sqlite3_limit(s->db, SQLITE_LIMIT_ATTACHED, 0);
+	(void)sqlite3_busy_timeout(s->db, 0);
+	st = spool_exec(s, pragmas);
+	if (st == ST_OK)
+		st = check_wal_mode(s);
+	(void)sqlite3_wal_hook(s->db, on_wal, s);
+	return st;
+}
+
+static enum status
+open_all(struct spool *s)
+{
+	static enum status (*const steps[])(struct spool *) = {
+		open_dir, take_lock, open_body_dir, check_present, open_db,
+		spool_schema_open, spool_body_sweep, write_marker,
+	};
+	enum status st = ST_OK;
+
+	for (size_t i = 0; st == ST_OK &&
+	    i < sizeof(steps) / sizeof(steps[0]); i++) {
+		st = steps[i](s);
+		if (st == ST_OK)
+			spool_step(s, "open");
+	}
+	return st;
+}
+
+enum status
+spool_open(const char *url, const struct spool_options *opt,
+	struct spool **out, char *err, size_t err_bytes)
+{
+	struct spool *s;
+	enum status st;
+
+	*out = NULL;
+	if (strncmp(url, URL_PREFIX, sizeof(URL_PREFIX) - 1) != 0 ||
+	    url[sizeof(URL_PREFIX) - 1] == '\0') {
+		(void)snprintf(err, err_bytes, "spool: \"%s\" is not of the "
+			"form sqlite:DIRECTORY", url);
+		return ST_PARSE;
+	}
+	s = xcalloc(1, sizeof(*s));
+	s->dir = xstrdup(url + sizeof(URL_PREFIX) - 1);
+	s->opt = *opt;
+	s->dir_fd = s->body_fd = s->lock_fd = -1;
+	st = open_all(s);
+	if (st != ST_OK) {
+		(void)str_copy(err, err_bytes, s->error);
+		spool_close(&s);
+		return st;
+	}
+	*out = s;
+	return ST_OK;
+}
+
+static void
+close_fd(int *fd)
+{
+	if (*fd >= 0)
+		(void)close(*fd);
+	*fd = -1;
+}
+
+void
+spool_close(struct spool **sp)
+{
+	struct spool *s = *sp;
+
+	if (s == NULL)
+		return;
+	spool_rollback(s);
+	spool_finalize(s);
+	(void)sqlite3_close(s->db);
+	free(s->added.list);
+	free(s->removed.list);
+	close_fd(&s->body_fd);
+	close_fd(&s->dir_fd);
+	close_fd(&s->lock_fd);
+	free(s->dir);
+	mem_free(sp);
+}
+
+/* ---- transactions ---------------------------------- */
+
+static enum status
+run_plain(struct spool *s, enum spool_stmt which)
+{
+	struct query q;
+
+	query_start(&q, s, which);
+	return query_run(&q);
+}
+
+static void
+checkpoint(struct spool *s)
+{
+	int rc = sqlite3_wal_checkpoint_v2(s->db, NULL,
+		SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+
+	if (rc == SQLITE_OK)
+		s->wal_pages = 0;
+	else if (log_once("spool-checkpoint"))
+		log_warn("spool-checkpoint", "why", sqlite3_errmsg(s->db),
+			NULL);
+}
+
+enum status
+spool_begin(struct spool *s)
+{
+	enum status st;
+
+	if (s->tx_open)
+		return spool_fail(s, ST_SYS, "spool: begin within a "
+			"transaction");
+	if (s->broken)
+		return spool_fail(s, ST_SYS, "spool: %s: a write to disk "
+			"failed earlier; restart when the disk is sound",
+			s->dir);
+	st = run_plain(s, STMT_BEGIN);
+	s->tx_open = st == ST_OK;
+	if (st == ST_OK)
+		spool_step(s, "begin");
+	return st;
+}
+
+enum status
+spool_need_tx(struct spool *s)
+{
+	/* SQLite rolls back by itself on some failures; what came after would
+	 * be committed row by row. */
+	if (s->tx_open && sqlite3_get_autocommit(s->db) == 0)
+		return ST_OK;
+	return spool_fail(s, s->tx_open && s->was_full ? ST_FULL : ST_SYS,
+		"spool: write outside a transaction, or in one that failed");
+}
+
+static enum status
+save_totals(struct spool *s)
+{
+	const struct spool_totals *t = &s->totals;
+	struct query q;
+
+	if (!s->totals_dirty)
+		return ST_OK;
+	query_start(&q, s, STMT_TOTALS_SAVE);
+	query_int(&q, t->last_id);
+	query_int(&q, t->messages);
+	query_int(&q, t->deliveries);
+	query_int(&q, t->recipients);
+	query_int(&q, t->held);
+	query_int(&q, t->bytes);
+	return query_run(&q);
+}
+
+enum status
+spool_commit(struct spool *s)
+{
+	enum status st = spool_need_tx(s);
+
+	if (st == ST_OK)
+		st = spool_body_files_sync(s);
+	if (st == ST_OK)
+		st = save_totals(s);
+	spool_step(s, "before-commit");
+	if (st == ST_OK)
+		st = run_plain(s, STMT_COMMIT);
+	if (st != ST_OK)
+		return st;
+	s->tx_open = s->totals_dirty = false;
+	spool_step(s, "after-commit");
+	spool_body_files_committed(s);
+	if (s->wal_pages >= WAL_PAGES_MAX)
+		checkpoint(s);
+	return ST_OK;
+}
+
+void
+spool_rollback(struct spool *s)
+{
+	char error[SPOOL_ERROR_MAX];
+	bool was_full = s->was_full;
+
+	if (!s->tx_open)
+		return;
+	/* What is told is why, not how the way back went. */
+	(void)str_copy(error, sizeof(error), s->error);
+	s->tx_open = false;
+	/* SQLite has already rolled back by itself on some failures. */
+	if (sqlite3_get_autocommit(s->db) == 0)
+		(void)run_plain(s, STMT_ROLLBACK);
+	spool_body_files_rolled_back(s);
+	if (spool_totals_load(s) != ST_OK)
+		log_error("spool-damaged", "why", s->error, NULL);
+	/* Room within the log lets results be recorded on a full disk. */
+	if (was_full)
+		checkpoint(s);
+	(void)str_copy(s->error, sizeof(s->error), error);
+}
+
+/* ---- housekeeping ---------------------------------- */
+
+static int64_t
+free_pages(struct spool *s)
+{
+	struct query q;
+	int64_t pages = 0;
+
+	query_start(&q, s, STMT_FREELIST);
+	if (query_step(&q))
+		pages = query_col(&q, 0);
+	return query_end(&q) == ST_OK ? pages : 0;
+}
+
+bool
+spool_idle(struct spool *s)
+{
+	if (s->tx_open || s->broken)
+		return false;
+	if (s->wal_pages >= WAL_PAGES_IDLE) {
+		checkpoint(s);
+		return s->wal_pages == 0 && free_pages(s) > FREE_PAGES_KEPT;
+	}
+	if (free_pages(s) <= FREE_PAGES_KEPT)
+		return false;
+	return run_plain(s, STMT_VACUUM) == ST_OK;
+}
+
+uint64_t
+spool_free_bytes(const struct spool *s)
+{
+	struct statvfs vfs;
+
+	if (fstatvfs(s->dir_fd, &vfs) != 0)
+		return 0;
+	return (uint64_t)vfs.f_bavail * vfs.f_frsize;
+}
+
+enum status
+spool_meta_get(struct spool *s, const char *key, char *out, size_t out_bytes)
+{
+	struct query q;
+	enum status found = ST_NOENT;
+
+	query_start(&q, s, STMT_META_GET);
+	query_text(&q, key);
+	if (query_step(&q))
+		found = str_copy(out, out_bytes, query_col_text(&q, 0)) ?
+			ST_OK : ST_LIMIT;
+	if (query_end(&q) != ST_OK)
+		return q.st;
+	return found;
+}
+
+enum status
+spool_meta_set(struct spool *s, const char *key, const char *value)
+{
+	struct query q;
+	enum status st = spool_need_tx(s);
+
+	if (st != ST_OK)
+		return st;
+	query_start(&q, s, STMT_META_SET);
+	query_text(&q, key);
+	query_text(&q, value);
+	return query_run(&q);
+}

@@ -1,0 +1,368 @@
+/*
+ * The thin layer over SQLite: the table of statements, a query that keeps its
+ * first fault, and the one place where the library's result codes become a
+ * status and a sentence.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "spool/spool_int.h"
+
+#define DELIVERY "d.id, d.message_id, d.destination, d.attempts, " \
+	"d.received_ms, d.next_ms, d.expires_ms, d.held, d.delay_noticed"
+#define WALK "SELECT " DELIVERY ", r.id, m.size_bytes, m.flags, m.sender, " \
+	"r.address, coalesce(r.text, d.text, '') FROM "
+
+/* CROSS JOIN is SQLite's way to fix the order of the loops. */
+static const char *const stmt_sql[STMT_COUNT] = {
+	[STMT_BEGIN] = "BEGIN IMMEDIATE",
+	[STMT_COMMIT] = "COMMIT",
+	[STMT_ROLLBACK] = "ROLLBACK",
+	[STMT_TOTALS_LOAD] = "SELECT last_id, messages, deliveries, "
+		"recipients, held, bytes FROM totals WHERE id = 1",
+	[STMT_TOTALS_SAVE] = "UPDATE totals SET last_id = ?, messages = ?, "
+		"deliveries = ?, recipients = ?, held = ?, bytes = ? "
+		"WHERE id = 1",
+	[STMT_META_GET] = "SELECT value FROM meta WHERE key = ?",
+	[STMT_META_SET] = "INSERT INTO meta (key, value) VALUES (?1, ?2) "
+		"ON CONFLICT (key) DO UPDATE SET value = ?2",
+	[STMT_FREELIST] = "PRAGMA freelist_count",
+	[STMT_VACUUM] = "PRAGMA incremental_vacuum(512)",
+	[STMT_ADD_MESSAGE] = "INSERT INTO message (id, last_id, received_ms, "
+		"size_bytes, flags, ret, body_file, sender, envid, origin) "
+		"VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+	[STMT_ADD_BODY] = "INSERT INTO body (id, data) VALUES (?, ?)",
+	[STMT_ADD_DELIVERY] = "INSERT INTO delivery (id, message_id, "
+		"received_ms, next_ms, expires_ms, destination) "
+		"VALUES (?, ?, ?, ?, ?, ?)",
+	[STMT_ADD_RCPT] = "INSERT INTO recipient (delivery_id, id, notify, "
+		"address, orcpt) VALUES (?, ?, ?, ?, ?)",
+	[STMT_MESSAGE] = "SELECT received_ms, size_bytes, flags, ret, sender, "
+		"envid, origin FROM message WHERE id = ?",
+	[STMT_MESSAGE_FIRST] = "SELECT received_ms FROM message "
+		"ORDER BY id LIMIT 1",
+	[STMT_RCPTS_OF_DELIVERY] = "SELECT r.id, r.notify, r.address, "
+		"r.orcpt, d.destination FROM delivery d CROSS JOIN "
+		"recipient r ON r.delivery_id = d.id "
+		"WHERE d.id = ?2 AND d.message_id = ?1 ORDER BY r.id",
+	[STMT_RCPTS_OF_MESSAGE] = "SELECT r.id, r.notify, r.address, "
+		"r.orcpt, d.destination FROM message m CROSS JOIN delivery d "
+		"ON d.id > m.id AND d.id <= m.last_id CROSS JOIN "
+		"recipient r ON r.delivery_id = d.id "
+		"WHERE m.id = ?1 ORDER BY d.id, r.id",
+	[STMT_BODY] = "SELECT data FROM body WHERE id = ?",
+	[STMT_BODY_KIND] = "SELECT body_file, size_bytes FROM message "
+		"WHERE id = ?",
+	/* Two steps: a flush gives very many the same next_ms, and an index
+	 * search takes one range at a time. */
+	[STMT_DUE_SAME] = "SELECT " DELIVERY " FROM delivery d "
+		"INDEXED BY delivery_due WHERE d.held = 0 AND "
+		"d.next_ms = ?1 AND d.id > ?2 ORDER BY d.id LIMIT ?3",
+	[STMT_DUE_LATER] = "SELECT " DELIVERY " FROM delivery d "
+		"INDEXED BY delivery_due WHERE d.held = 0 AND "
+		"d.next_ms > ?1 AND d.next_ms <= ?2 "
+		"ORDER BY d.next_ms, d.id LIMIT ?3",
+	[STMT_DUE_COUNT] = "SELECT count(*) FROM (SELECT 1 FROM delivery "
+		"INDEXED BY delivery_due WHERE held = 0 AND next_ms <= ?1 "
+		"LIMIT ?2)",
+	[STMT_NEXT_DUE] = "SELECT coalesce((SELECT next_ms FROM delivery "
+		"INDEXED BY delivery_due WHERE held = 0 AND next_ms = ?1 "
+		"AND id > ?2 LIMIT 1), (SELECT min(next_ms) FROM delivery "
+		"INDEXED BY delivery_due WHERE held = 0 AND next_ms > ?1), "
+		"?3)",
+	[STMT_EXPIRED] = "SELECT " DELIVERY " FROM delivery d "
+		"INDEXED BY delivery_expires WHERE d.expires_ms <= ?1 "
+		"ORDER BY d.expires_ms, d.id LIMIT ?2",
+	[STMT_DELIVERY] = "SELECT message_id, held FROM delivery WHERE id = ?",
+	[STMT_DELIVERIES_OF] = "SELECT " DELIVERY " FROM message m CROSS JOIN "
+		"delivery d ON d.id > m.id AND d.id <= m.last_id "
+		"WHERE m.id = ?1 ORDER BY d.id LIMIT ?2",
+	[STMT_RCPT_ANY] = "SELECT 1 FROM recipient WHERE delivery_id = ? "
+		"LIMIT 1",
+	[STMT_RCPT_SET_TEXT] = "UPDATE recipient SET text = ?3 "
+		"WHERE delivery_id = ?1 AND id = ?2",
+	[STMT_RCPT_DELETE] = "DELETE FROM recipient "
+		"WHERE delivery_id = ?1 AND id = ?2",
+	[STMT_RCPT_DELETE_ADDRESS] = "DELETE FROM recipient "
+		"WHERE delivery_id = ?1 AND address = ?2",
+	[STMT_RCPT_DELETE_ALL] = "DELETE FROM recipient WHERE delivery_id = ?",
+	[STMT_DELIVERY_DELETE] = "DELETE FROM delivery WHERE id = ?",
+	[STMT_DELIVERY_ANY] = "SELECT m.size_bytes, m.body_file, EXISTS "
+		"(SELECT 1 FROM delivery d WHERE d.id > m.id AND "
+		"d.id <= m.last_id) FROM message m WHERE m.id = ?",
+	[STMT_BODY_DELETE] = "DELETE FROM body WHERE id = ?",
+	[STMT_MESSAGE_DELETE] = "DELETE FROM message WHERE id = ?",
+	[STMT_RETRY] = "UPDATE delivery SET next_ms = ?2, "
+		"attempts = attempts + ?3, delay_noticed = delay_noticed | ?4, "
+		"text = coalesce(?5, text) WHERE id = ?1",
+	[STMT_FLUSH] = "UPDATE delivery SET next_ms = ?2 WHERE id = ?1",
+	[STMT_SET_HELD] = "UPDATE delivery SET held = ?2 WHERE id = ?1",
+	[STMT_WALK_ALL] = WALK "message m CROSS JOIN delivery d "
+		"ON d.id > m.id AND d.id <= m.last_id CROSS JOIN recipient r "
+		"ON r.delivery_id = d.id WHERE m.id > ?1 AND d.id > ?2 "
+		"ORDER BY m.id, d.id, r.id",
+	[STMT_WALK_DESTINATION] = WALK "delivery d "
+		"INDEXED BY delivery_destination CROSS JOIN message m "
+		"ON m.id = d.message_id CROSS JOIN recipient r "
+		"ON r.delivery_id = d.id WHERE d.destination = ?3 AND "
+		"d.id > ?2 AND m.id > ?1 ORDER BY d.id, r.id",
+	[STMT_TOP] = "SELECT t.destination, t.count, d.received_ms FROM "
+		"(SELECT destination, count(*) AS count, min(id) AS first "
+		"FROM delivery INDEXED BY delivery_destination "
+		"GROUP BY destination ORDER BY count(*) DESC, destination "
+		"LIMIT ?1) t CROSS JOIN delivery d ON d.id = t.first "
+		"ORDER BY t.count DESC, t.destination",
+};
+
+enum status
+spool_fail(struct spool *s, enum status st, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(s->error, sizeof(s->error), fmt, ap);
+	va_end(ap);
+	s->was_full = st == ST_FULL;
+	return st;
+}
+
+/* EFBIG: the file may not grow (ulimit -f), which is full for our purpose. */
+static bool
+errno_is_full(int error)
+{
+	return error == ENOSPC || error == EDQUOT || error == EFBIG;
+}
+
+enum status
+spool_fail_errno(struct spool *s, const char *what, const char *name)
+{
+	int error = errno;
+
+	return spool_fail(s, errno_is_full(error) ? ST_FULL : ST_SYS,
+		"spool: cannot %s %s/%s: %s", what, s->dir, name,
+		strerror(error));
+}
+
+static enum status
+status_of_rc(struct spool *s, int rc)
+{
+	switch (rc & 0xff) {
+	case SQLITE_OK:
+	case SQLITE_ROW:
+	case SQLITE_DONE:
+		return ST_OK;
+	case SQLITE_FULL:
+		return ST_FULL;
+	case SQLITE_BUSY:
+	case SQLITE_LOCKED:
+		return ST_DENIED;
+	case SQLITE_CORRUPT:
+	case SQLITE_NOTADB:
+	case SQLITE_CONSTRAINT:		/* an id twice, a NULL: not by us */
+		return ST_CORRUPT;
+	case SQLITE_IOERR:
+		if (rc == SQLITE_IOERR_SHORT_READ ||
+		    rc == SQLITE_IOERR_CORRUPTFS)
+			return ST_CORRUPT;
+		__attribute__((fallthrough));
+	case SQLITE_CANTOPEN:
+		return errno_is_full(sqlite3_system_errno(s->db)) ?
+			ST_FULL : ST_SYS;
+	default:
+		return ST_SYS;
+	}
+}
+
+enum status
+spool_fail_db(struct spool *s, int rc, const char *what)
+{
+	enum status st = status_of_rc(s, rc);
+
+	/* What a failed fsync left in the page cache nobody knows; going on
+	 * could acknowledge mail that is not there. */
+	if (st == ST_SYS && (rc == SQLITE_IOERR_FSYNC ||
+	    rc == SQLITE_IOERR_DIR_FSYNC))
+		s->broken = true;
+	return spool_fail(s, st, "spool: %s/%s: %s: %s%s (%d)", s->dir,
+		SPOOL_DB_NAME, what, st == ST_CORRUPT ? "DAMAGED: " : "",
+		sqlite3_errmsg(s->db), rc);
+}
+
+enum status
+spool_exec(struct spool *s, const char *sql)
+{
+	int rc = sqlite3_exec(s->db, sql, NULL, NULL, NULL);
+
+	return rc == SQLITE_OK ? ST_OK : spool_fail_db(s, rc, sql);
+}
+
+void
+spool_finalize(struct spool *s)
+{
+	for (size_t i = 0; i < STMT_COUNT; i++) {
+		(void)sqlite3_finalize(s->stmts[i]);
+		s->stmts[i] = NULL;
+	}
+}
+
+static void
+query_fault(struct query *q, int rc)
+{
+	char what[48];
+
+	(void)snprintf(what, sizeof(what), "%.47s", stmt_sql[q->which]);
+	q->st = spool_fail_db(q->s, rc, what);
+}
+
+void
+query_start(struct query *q, struct spool *s, enum spool_stmt which)
+{
+	int rc;
+
+	*q = (struct query){ .s = s, .which = which };
+	if (s->stmts[which] == NULL) {
+		rc = sqlite3_prepare_v3(s->db, stmt_sql[which], -1,
+			SQLITE_PREPARE_PERSISTENT, &s->stmts[which], NULL);
+		if (rc != SQLITE_OK)
+			query_fault(q, rc);
+	}
+	q->stmt = s->stmts[which];
+}
+
+void
+query_int(struct query *q, int64_t value)
+{
+	int rc;
+
+	if (q->st != ST_OK)
+		return;
+	rc = sqlite3_bind_int64(q->stmt, ++q->bound, value);
+	if (rc != SQLITE_OK)
+		query_fault(q, rc);
+}
+
+/* Ids have 63 bits: what is above is nobody's id and matches nothing. */
+void
+query_id(struct query *q, uint64_t id)
+{
+	query_int(q, id > INT64_MAX ? INT64_MAX : (int64_t)id);
+}
+
+void
+query_text(struct query *q, const char *text)
+{
+	int rc;
+
+	if (q->st != ST_OK)
+		return;
+	rc = sqlite3_bind_text(q->stmt, ++q->bound, text, -1, SQLITE_STATIC);
+	if (rc != SQLITE_OK)
+		query_fault(q, rc);
+}
+
+void
+query_blob(struct query *q, const void *data, size_t len)
+{
+	int rc;
+
+	if (q->st != ST_OK)
+		return;
+	rc = sqlite3_bind_blob64(q->stmt, ++q->bound, len == 0 ? "" : data,
+		len, SQLITE_STATIC);
+	if (rc != SQLITE_OK)
+		query_fault(q, rc);
+}
+
+bool
+query_step(struct query *q)
+{
+	int rc;
+
+	if (q->st != ST_OK)
+		return false;
+	rc = sqlite3_step(q->stmt);
+	if (rc == SQLITE_ROW)
+		return true;
+	if (rc != SQLITE_DONE)
+		query_fault(q, rc);
+	return false;
+}
+
+enum status
+query_end(struct query *q)
+{
+	if (q->stmt != NULL) {
+		(void)sqlite3_reset(q->stmt);
+		(void)sqlite3_clear_bindings(q->stmt);
+	}
+	return q->st;
+}
+
+enum status
+query_run(struct query *q)
+{
+	while (query_step(q))
+		;
+	return query_end(q);
+}
+
+static void
+query_damaged(struct query *q, int column)
+{
+	if (q->st == ST_OK)
+		q->st = spool_fail(q->s, ST_CORRUPT,
+			"spool: %s/%s: DAMAGED: unexpected value in column "
+			"%d of: %.60s", q->s->dir, SPOOL_DB_NAME, column,
+			stmt_sql[q->which]);
+}
+
+int64_t
+query_col(struct query *q, int column)
+{
+	if (sqlite3_column_type(q->stmt, column) != SQLITE_INTEGER)
+		query_damaged(q, column);
+	return sqlite3_column_int64(q->stmt, column);
+}
+
+uint64_t
+query_col_id(struct query *q, int column)
+{
+	int64_t value = query_col(q, column);
+
+	if (value < 0) {
+		query_damaged(q, column);
+		return 0;
+	}
+	return (uint64_t)value;
+}
+
+const char *
+query_col_text_null(struct query *q, int column)
+{
+	const char *text;
+
+	if (sqlite3_column_type(q->stmt, column) == SQLITE_NULL)
+		return NULL;
+	text = (const char *)sqlite3_column_text(q->stmt, column);
+	if (text == NULL || strlen(text) > ENVELOPE_STR_MAX) {
+		query_damaged(q, column);
+		return "";
+	}
+	return text;
+}
+
+const char *
+query_col_text(struct query *q, int column)
+{
+	const char *text = query_col_text_null(q, column);
+
+	if (text != NULL)
+		return text;
+	query_damaged(q, column);
+	return "";
+}

@@ -1,0 +1,301 @@
+/*
+ * What the operator sees and does: lists, actions on what matches a filter,
+ * and counts.  One walk over the rows serves lists and actions; it goes page
+ * by page, so memory and time of a call are bounded.
+ */
+#include "config.h"
+
+#include <string.h>
+
+#include "base/str.h"
+#include "spool/spool_int.h"
+
+#define SCAN_MAX 20000		/* rows looked at by one call of spool_list */
+#define BATCH 256		/* deliveries per round of spool_act */
+
+struct walk {
+	struct query q;
+	const struct spool_filter *filter;
+	struct spool_row row;
+};
+
+/* Rows in the order of ids, messages after message_after, of which deliveries
+ * after delivery_after. */
+static void
+walk_start(struct walk *w, struct spool *s, const struct spool_filter *filter,
+	uint64_t message_after, uint64_t delivery_after)
+{
+	bool exact = filter->destination != NULL &&
+		filter->destination[0] != '.';
+
+	memset(&w->row, 0, sizeof(w->row));
+	w->filter = filter;
+	if (filter->message_id > 0 && message_after < filter->message_id - 1)
+		message_after = filter->message_id - 1;
+	if (delivery_after < message_after)
+		delivery_after = message_after;
+	query_start(&w->q, s, exact ? STMT_WALK_DESTINATION : STMT_WALK_ALL);
+	query_id(&w->q, message_after);
+	query_id(&w->q, delivery_after);
+	if (exact)
+		query_text(&w->q, filter->destination);
+}
+
+static bool
+walk_step(struct walk *w)
+{
+	struct spool_row *row = &w->row;
+	struct query *q = &w->q;
+	int at = SPOOL_DELIVERY_COLUMNS;
+
+	if (!query_step(q))
+		return false;
+	spool_delivery_read(q, 0, &row->delivery);
+	row->rcpt_id = query_col_id(q, at);
+	row->size_bytes = query_col_id(q, at + 1);
+	row->flags = (unsigned)query_col_id(q, at + 2);
+	row->sender = query_col_text(q, at + 3);
+	row->rcpt = query_col_text(q, at + 4);
+	row->text = query_col_text(q, at + 5);
+	return q->st == ST_OK && (w->filter->message_id == 0 ||
+		row->delivery.message_id <= w->filter->message_id);
+}
+
+static bool
+destination_matches(const char *pattern, const char *destination)
+{
+	size_t tail = strlen(pattern), len = strlen(destination);
+
+	if (pattern[0] != '.')
+		return strcmp(pattern, destination) == 0;
+	return len > tail && strcmp(destination + len - tail, pattern) == 0;
+}
+
+static bool
+walk_matches(const struct walk *w)
+{
+	const struct spool_filter *f = w->filter;
+	const struct spool_row *row = &w->row;
+	const struct spool_delivery *d = &row->delivery;
+
+	if (f->destination != NULL &&
+	    !destination_matches(f->destination, d->destination))
+		return false;
+	if (f->sender != NULL && strcmp(f->sender, row->sender) != 0)
+		return false;
+	if (f->rcpt != NULL && strcmp(f->rcpt, row->rcpt) != 0)
+		return false;
+	if (f->older_than_ms != 0 && d->received_ms >= f->older_than_ms)
+		return false;
+	return f->held < 0 || (f->held != 0) == d->held;
+}
+
+enum status
+spool_list(struct spool *s, const struct spool_filter *filter, uint64_t *after,
+	size_t max, spool_row_cb *cb, void *arg, bool *more_out)
+{
+	struct walk w;
+	size_t given = 0, scanned = 0;
+	uint64_t last_given = 0;
+
+	*more_out = false;
+	walk_start(&w, s, filter, *after, 0);
+	while (walk_step(&w)) {
+		uint64_t id = w.row.delivery.message_id;
+
+		/* Only between messages, so that *after says it all. */
+		if (id != *after && (given >= max || scanned >= SCAN_MAX)) {
+			*more_out = true;
+			break;
+		}
+		*after = id;
+		scanned++;
+		if (!walk_matches(&w))
+			continue;
+		given += id != last_given;
+		last_given = id;
+		cb(&w.row, arg);
+	}
+	return query_end(&w.q);
+}
+
+/* ---- actions ---------------------------------- */
+
+struct match {
+	uint64_t id;		/* delivery */
+	bool held;
+};
+
+struct act {
+	struct spool *s;
+	const struct spool_filter *filter;
+	int64_t now_ms;
+	uint64_t message_from;	/* message and delivery looked at last */
+	uint64_t delivery_after;
+	struct match matches[BATCH];
+	size_t count;
+};
+
+/* The next deliveries that match; count == BATCH when there may be more.  The
+ * query ends before anything is changed. */
+static enum status
+act_collect(struct act *a)
+{
+	struct walk w;
+
+	a->count = 0;
+	walk_start(&w, a->s, a->filter, a->message_from == 0 ? 0 :
+		a->message_from - 1, a->delivery_after);
+	while (walk_step(&w)) {
+		const struct spool_delivery *d = &w.row.delivery;
+
+		if (d->id != a->delivery_after && a->count == BATCH)
+			break;
+		a->message_from = d->message_id;
+		a->delivery_after = d->id;
+		if (walk_matches(&w) && (a->count == 0 ||
+		    a->matches[a->count - 1].id != d->id))
+			a->matches[a->count++] = (struct match){
+				.id = d->id, .held = d->held };
+	}
+	return query_end(&w.q);
+}
+
+static enum status
+act_flush(struct act *a, const struct match *m)
+{
+	struct query q;
+
+	query_start(&q, a->s, STMT_FLUSH);
+	query_id(&q, m->id);
+	query_int(&q, a->now_ms);
+	return query_run(&q);
+}
+
+static enum status
+set_held(struct act *a, const struct match *m, bool held)
+{
+	struct query q;
+
+	if (m->held == held)
+		return ST_OK;
+	query_start(&q, a->s, STMT_SET_HELD);
+	query_id(&q, m->id);
+	query_int(&q, held);
+	a->s->totals.held += held ? 1 : -1;
+	a->s->totals_dirty = true;
+	return query_run(&q);
+}
+
+static enum status
+act_hold(struct act *a, const struct match *m)
+{
+	return set_held(a, m, true);
+}
+
+static enum status
+act_release(struct act *a, const struct match *m)
+{
+	return set_held(a, m, false);
+}
+
+static enum status
+act_remove(struct act *a, const struct match *m)
+{
+	bool one = a->filter->rcpt != NULL;
+	struct query q;
+
+	query_start(&q, a->s, one ? STMT_RCPT_DELETE_ADDRESS :
+		STMT_RCPT_DELETE_ALL);
+	query_id(&q, m->id);
+	if (one)
+		query_text(&q, a->filter->rcpt);
+	if (query_run(&q) != ST_OK)
+		return q.st;
+	a->s->totals.recipients -= sqlite3_changes64(a->s->db);
+	a->s->totals_dirty = true;
+	return spool_delivery_prune(a->s, m->id);
+}
+
+enum status
+spool_act(struct spool *s, const struct spool_filter *filter,
+	enum spool_action action, int64_t now_ms, uint64_t *count_out)
+{
+	static enum status (*const actions[])(struct act *,
+		const struct match *) = {
+		[SPOOL_FLUSH] = act_flush,
+		[SPOOL_HOLD] = act_hold,
+		[SPOOL_RELEASE] = act_release,
+		[SPOOL_REMOVE] = act_remove,
+	};
+	struct act a = { .s = s, .filter = filter, .now_ms = now_ms };
+	enum status st = spool_need_tx(s);
+
+	*count_out = 0;
+	while (st == ST_OK) {
+		st = act_collect(&a);
+		for (size_t i = 0; st == ST_OK && i < a.count; i++)
+			st = actions[action](&a, &a.matches[i]);
+		*count_out += a.count;
+		if (a.count < BATCH)
+			break;
+	}
+	spool_step(s, "acted");
+	return st;
+}
+
+/* ---- counts ---------------------------------- */
+
+static enum status
+oldest_received(struct spool *s, int64_t *ms_out)
+{
+	struct query q;
+
+	query_start(&q, s, STMT_MESSAGE_FIRST);
+	*ms_out = query_step(&q) ? query_col(&q, 0) : 0;
+	return query_end(&q);
+}
+
+enum status
+spool_stats(struct spool *s, int64_t now_ms, struct spool_stats *out)
+{
+	const struct spool_totals *t = &s->totals;
+	struct query q;
+
+	*out = (struct spool_stats){
+		.messages = (uint64_t)t->messages,
+		.deliveries = (uint64_t)t->deliveries,
+		.recipients = (uint64_t)t->recipients,
+		.held = (uint64_t)t->held,
+		.bytes = (uint64_t)t->bytes,
+	};
+	query_start(&q, s, STMT_DUE_COUNT);
+	query_int(&q, now_ms);
+	query_int(&q, SPOOL_DUE_COUNT_MAX);
+	if (query_step(&q))
+		out->due = query_col_id(&q, 0);
+	if (query_end(&q) != ST_OK)
+		return q.st;
+	return oldest_received(s, &out->oldest_received_ms);
+}
+
+enum status
+spool_top_destinations(struct spool *s, struct spool_dest_stats *out,
+	size_t max, size_t *count_out)
+{
+	struct query q;
+	size_t count = 0;
+
+	query_start(&q, s, STMT_TOP);
+	query_int(&q, max > INT32_MAX ? INT32_MAX : (int64_t)max);
+	while (count < max && query_step(&q)) {
+		struct spool_dest_stats *d = &out[count++];
+
+		(void)str_copy(d->destination, sizeof(d->destination),
+			query_col_text(&q, 0));
+		d->deliveries = query_col_id(&q, 1);
+		d->oldest_received_ms = query_col(&q, 2);
+	}
+	*count_out = query_end(&q) == ST_OK ? count : 0;
+	return q.st;
+}

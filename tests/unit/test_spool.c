@@ -1,0 +1,822 @@
+/*
+ * The life of a message in the spool, step by step; what the operator may do
+ * to it; ids; lists; body files.
+ */
+#include "config.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "base/mem.h"
+#include "base/str.h"
+#include "tests/unit/test_spool_util.h"
+
+static const struct spool_filter any = { .held = -1 };
+
+static size_t
+due(struct spool *s, struct spool_cursor *cursor, struct spool_delivery *out,
+	size_t max)
+{
+	size_t count;
+
+	assert_int_equal(spool_due(s, test_now_ms, cursor, out, max, &count),
+		ST_OK);
+	return count;
+}
+
+static uint64_t
+act(struct spool *s, const struct spool_filter *f, enum spool_action action)
+{
+	uint64_t count;
+
+	assert_int_equal(spool_begin(s), ST_OK);
+	assert_int_equal(spool_act(s, f, action, test_now_ms, &count), ST_OK);
+	assert_int_equal(spool_commit(s), ST_OK);
+	test_check_totals(s);
+	return count;
+}
+
+static void
+test_url(void **state)
+{
+	static const char *const bad[] = { "", "sqlite", "sqlite:", "pg:x" };
+	struct spool_options opt = { 0 };
+	struct spool *s;
+	char err[512];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		assert_int_equal(spool_open(bad[i], &opt, &s, err,
+			sizeof(err)), ST_PARSE);
+		assert_null(s);
+		assert_non_null(strstr(err, "sqlite:DIRECTORY"));
+	}
+	assert_int_equal(spool_open("sqlite:/nonexistent/a/b", &opt, &s, err,
+		sizeof(err)), ST_SYS);
+}
+
+static void
+test_empty(void **state)
+{
+	struct spool *s = test_open(*state);
+	struct spool_cursor cursor = { 0 };
+	struct spool_delivery d[4];
+	struct spool_stats st;
+	struct envelope *env;
+	int64_t next;
+	size_t count;
+	void *data;
+	int fd;
+
+	assert_int_equal(due(s, &cursor, d, 4), 0);
+	assert_int_equal(spool_next_due(s, &cursor, &next), ST_OK);
+	assert_true(next == INT64_MAX);
+	assert_int_equal(spool_expired(s, INT64_MAX, d, 4, &count), ST_OK);
+	assert_int_equal(count, 0);
+	assert_int_equal(spool_stats(s, T0, &st), ST_OK);
+	assert_int_equal(st.messages, 0);
+	assert_int_equal(st.oldest_received_ms, 0);
+	assert_int_equal(spool_envelope(s, 5, 0, &env), ST_NOENT);
+	assert_null(env);
+	assert_int_equal(spool_body_get(s, UINT64_MAX, &data, &count, &fd),
+		ST_NOENT);
+	assert_false(spool_idle(s));
+	assert_true(spool_free_bytes(s) > 0);
+	spool_close(&s);
+	assert_null(s);
+}
+
+static struct envelope *
+full_envelope(void)
+{
+	struct envelope *env = test_envelope("a@one.test b@two.test "
+		"\"c.d\"@one.test");
+
+	env->received_s = T0 / 1000 - 5;
+	env->flags = ENVELOPE_8BITMIME | ENVELOPE_SMTPUTF8;
+	env->ret = RET_HDRS;
+	env->envid = xstrdup("env+2Bid");
+	env->origin = xstrdup("uid 1000");
+	env->rcpts[1].orcpt = xstrdup("rfc822;x@y.test");
+	env->rcpts[1].notify = NOTIFY_SUCCESS | NOTIFY_FAILURE;
+	return env;
+}
+
+static void
+check_full_envelope(struct spool *s, uint64_t id, uint64_t delivery_id,
+	size_t rcpts)
+{
+	struct envelope *env;
+
+	assert_int_equal(spool_envelope(s, id, delivery_id, &env), ST_OK);
+	assert_int_equal(env->id, id);
+	assert_int_equal(env->received_s, T0 / 1000 - 5);
+	assert_int_equal(env->flags, ENVELOPE_8BITMIME | ENVELOPE_SMTPUTF8);
+	assert_int_equal(env->ret, RET_HDRS);
+	assert_int_equal(env->size_bytes, 12);
+	assert_string_equal(env->sender, "s@x.test");
+	assert_string_equal(env->envid, "env+2Bid");
+	assert_string_equal(env->origin, "uid 1000");
+	assert_int_equal(env->rcpt_count, rcpts);
+	assert_string_equal(env->rcpts[0].address, "a@one.test");
+	assert_string_equal(env->rcpts[0].destination, "one.test");
+	assert_null(env->rcpts[0].orcpt);
+	assert_string_equal(env->rcpts[1].address, "\"c.d\"@one.test");
+	if (rcpts == 3) {
+		assert_string_equal(env->rcpts[2].orcpt, "rfc822;x@y.test");
+		assert_int_equal(env->rcpts[2].notify,
+			NOTIFY_SUCCESS | NOTIFY_FAILURE);
+	}
+	envelope_free(&env);
+}
+
+static void
+test_add_and_read(void **state)
+{
+	struct spool *s = test_open(*state);
+	struct envelope *env = full_envelope();
+	struct spool_body body = { .data = "Subject: x\r\n", .len = 12 };
+	struct spool_delivery d[4];
+	size_t count;
+	void *data;
+	int fd;
+
+	assert_int_equal(spool_begin(s), ST_OK);
+	assert_int_equal(spool_add(s, env, &body, T0 + 7, EXPIRES), ST_OK);
+	assert_int_equal(spool_commit(s), ST_OK);
+	test_check_totals(s);
+	spool_close(&s);
+	s = test_open(*state);
+	assert_int_equal(spool_deliveries_of(s, env->id, d, 4, &count), ST_OK);
+	assert_int_equal(count, 2);
+	assert_string_equal(d[0].destination, "one.test");
+	assert_string_equal(d[1].destination, "two.test");
+	assert_int_equal(d[0].next_ms, T0 + 7);
+	assert_int_equal(d[0].received_ms, T0 - 5000);
+	assert_int_equal(d[0].expires_ms, EXPIRES);
+	assert_int_equal(d[0].attempts, 0);
+	check_full_envelope(s, env->id, 0, 3);
+	check_full_envelope(s, env->id, d[0].id, 2);
+	assert_int_equal(spool_body_get(s, env->id, &data, &count, &fd),
+		ST_OK);
+	assert_int_equal(fd, -1);
+	assert_int_equal(count, 12);
+	assert_memory_equal(data, "Subject: x\r\n", 12);
+	free(data);
+	envelope_free(&env);
+	spool_close(&s);
+}
+
+/* Nothing of a bad message stays, and the transaction goes on. */
+static void
+test_add_refuses(void **state)
+{
+	struct spool *s = test_open(*state);
+	struct spool_body body = { .data = "x", .len = 1 };
+	struct spool_body file = { .file_token = 77 };
+	struct envelope *none = envelope_new("a@b.test");
+	struct envelope *good = test_envelope("a@one.test");
+	struct envelope *nowhere = test_envelope("a@one.test");
+
+	mem_free(&nowhere->rcpts[0].destination);
+	nowhere->rcpts[0].destination = xstrdup("");
+	assert_int_equal(spool_add(s, good, &body, T0, EXPIRES), ST_SYS);
+	assert_int_equal(spool_begin(s), ST_OK);
+	assert_int_equal(spool_begin(s), ST_SYS);
+	assert_int_equal(spool_add(s, none, &body, T0, EXPIRES), ST_PARSE);
+	assert_int_equal(spool_add(s, nowhere, &body, T0, EXPIRES), ST_PARSE);
+	assert_int_equal(spool_add(s, good, &file, T0, EXPIRES), ST_NOENT);
+	assert_int_equal(spool_add(s, good, &body, T0, EXPIRES), ST_OK);
+	assert_int_equal(spool_commit(s), ST_OK);
+	assert_int_equal(spool_commit(s), ST_SYS);
+	test_check_totals(s);
+	envelope_free(&none);
+	envelope_free(&good);
+	envelope_free(&nowhere);
+	spool_close(&s);
+}
+
+static void
+test_rollback(void **state)
+{
+	struct spool *s = test_open(*state);
+	struct envelope *env = test_envelope("a@one.test");
+	struct spool_body body = { .data = "x", .len = 1 };
+	struct spool_stats st;
+	uint64_t id;
+
+	spool_rollback(s);
+	assert_int_equal(spool_begin(s), ST_OK);
+	assert_int_equal(spool_add(s, env, &body, T0, EXPIRES), ST_OK);
+	id = env->id;
+	spool_rollback(s);
+	assert_int_equal(spool_stats(s, T0, &st), ST_OK);
+	assert_int_equal(st.messages, 0);
+	test_check_totals(s);
+	assert_int_equal(spool_begin(s), ST_OK);
+	assert_int_equal(spool_add(s, env, &body, T0, EXPIRES), ST_OK);
+	spool_close(&s);		/* an open transaction is undone */
+	s = test_open(*state);
+	assert_int_equal(test_add(s, "a@one.test", "x"), id);
+	envelope_free(&env);
+	spool_close(&s);
+}
+
+/* Ids only grow: across restarts, removals, and a clock that steps back. */
+static void
+test_ids(void **state)
+{
+	struct spool *s = test_open(*state);
+	uint64_t last = 0, id;
+
+	for (int i = 0; i < 6; i++) {
+		id = test_add(s, "a@one.test b@two.test", "x");
+		assert_true(id > last + (i == 0 ? 0 : 4));
+		last = id;
+		if (i == 0)
+			assert_int_equal(id, T0 * 1000);
+		if (i % 2 == 0)
+			test_finish(s, id);
+		if (i == 2)
+			test_now_ms -= 1000000000;
+		spool_close(&s);
+		s = test_open(*state);
+	}
+	test_now_ms = T0 + 60000;
+	assert_int_equal(test_add(s, "a@one.test", "x"), test_now_ms * 1000);
+	test_now_ms = INT64_MAX;	/* nonsense must not wrap around */
+	assert_true(test_add(s, "a@one.test", "x") >
+		(uint64_t)(T0 + 60000) * 1000);
+	spool_close(&s);
+}
+
+static void
+test_due_order(void **state)
+{
+	struct spool *s = test_open(*state);
+	struct spool_delivery d[8];
+	struct spool_cursor cursor = { 0 };
+	uint64_t ids[5];
+	int64_t next;
+
+	for (int i = 0; i < 5; i++)
+		ids[i] = test_add(s, "a@one.test", "x");
+	assert_int_equal(spool_begin(s), ST_OK);
+	assert_int_equal(spool_retry(s, test_delivery(s, ids[0]).id, T0 + 50,
+		true, false, "first"), ST_OK);
+	assert_int_equal(spool_commit(s), ST_OK);
+	assert_int_equal(due(s, &cursor, d, 3), 3);
+	assert_int_equal(d[0].message_id, ids[1]);
+	assert_int_equal(d[2].message_id, ids[3]);
+	assert_int_equal(cursor.next_ms, T0);
+	assert_int_equal(cursor.id, d[2].id);
+	assert_int_equal(due(s, &cursor, d, 3), 1);
+	assert_int_equal(d[0].message_id, ids[4]);
+	assert_int_equal(due(s, &cursor, d, 3), 0);
+	assert_int_equal(spool_next_due(s, &cursor, &next), ST_OK);
+	assert_int_equal(next, T0 + 50);
+	test_now_ms = T0 + 50;
+	assert_int_equal(due(s, &cursor, d, 3), 1);
+	assert_int_equal(d[0].message_id, ids[0]);
+	assert_int_equal(d[0].attempts, 1);
+	assert_int_equal(spool_next_due(s, &cursor, &next), ST_OK);
+	assert_true(next == INT64_MAX);
+	spool_close(&s);
+}
+
+static void
+test_results(void **state)
+{
+	struct spool *s = test_open(*state);
+	uint64_t id = test_add(s, "a@one.test b@one.test c@two.test", "x");
+	struct spool_delivery d[4];
+	struct spool_rcpt_result r[2] = { { .finished = false },
+		{ .finished = true } };
+	struct envelope *env;
+	size_t count;
+
+	assert_int_equal(spool_deliveries_of(s, id, d, 4, &count), ST_OK);
+	assert_int_equal(spool_envelope(s, id, d[0].id, &env), ST_OK);
+	r[0].rcpt_id = env->rcpts[0].id;
+	r[0].text = "451 later";
+	r[1].rcpt_id = env->rcpts[1].id;
+	envelope_free(&env);
+	assert_int_equal(spool_begin(s), ST_OK);
+	assert_int_equal(spool_results(s, d[0].id, r, 2), ST_OK);
+	assert_int_equal(spool_retry(s, d[0].id, T0 + 9, true, true, "t"),
+		ST_OK);
+	assert_int_equal(spool_commit(s), ST_OK);
+	test_check_totals(s);
+	assert_int_equal(spool_envelope(s, id, 0, &env), ST_OK);
+	assert_int_equal(env->rcpt_count, 2);
+	envelope_free(&env);
+	/* Late, foreign and unknown answers change nothing. */
+	r[0].finished = true;
+	assert_int_equal(spool_begin(s), ST_OK);
+	assert_int_equal(spool_results(s, d[0].id, &r[1], 1), ST_OK);
+	assert_int_equal(spool_results(s, d[1].id, r, 2), ST_OK);
+	assert_int_equal(spool_results(s, UINT64_MAX, r, 2), ST_OK);
+	assert_int_equal(spool_retry(s, 1, 0, true, false, NULL), ST_OK);
+	assert_int_equal(spool_commit(s), ST_OK);
+	test_check_totals(s);
+	assert_int_equal(spool_envelope(s, id, d[0].id, &env), ST_OK);
+	envelope_free(&env);
+	assert_int_equal(spool_deliveries_of(s, id, d, 4, &count), ST_OK);
+	assert_int_equal(count, 2);
+	assert_true(d[0].delay_noticed);
+	assert_int_equal(d[0].attempts, 1);
+	test_finish(s, id);
+	test_check_totals(s);
+	assert_int_equal(spool_envelope(s, id, 0, &env), ST_NOENT);
+	spool_close(&s);
+}
+
+static void
+test_retry_flags(void **state)
+{
+	struct spool *s = test_open(*state);
+	uint64_t id = test_add(s, "a@one.test", "x");
+	struct spool_delivery d = test_delivery(s, id);
+	char text[2 * SPOOL_TEXT_MAX];
+
+	memset(text, 'x', sizeof(text) - 1);
+	text[sizeof(text) - 1] = '\0';
+	assert_int_equal(spool_begin(s), ST_OK);
+	assert_int_equal(spool_retry(s, d.id, T0 + 1, false, true, text),
+		ST_OK);
+	assert_int_equal(spool_retry(s, d.id, T0 + 2, true, false, NULL),
+		ST_OK);
+	assert_int_equal(spool_commit(s), ST_OK);
+	d = test_delivery(s, id);
+	assert_int_equal(d.attempts, 1);
+	assert_true(d.delay_noticed);
+	assert_int_equal(d.next_ms, T0 + 2);
+	spool_close(&s);
+}
+
+static void
+test_hold(void **state)
+{
+	struct spool *s = test_open(*state);
+	struct spool_filter f = { .held = -1 };
+	uint64_t id = test_add(s, "a@one.test b@two.test", "x");
+	struct spool_delivery d[4];
+	struct spool_cursor cursor = { 0 };
+	struct spool_stats st;
+	size_t count;
+
+	(void)test_add(s, "c@one.test", "x");
+	f.message_id = id;
+	f.destination = "two.test";
+	assert_int_equal(act(s, &f, SPOOL_HOLD), 1);
+	assert_int_equal(act(s, &f, SPOOL_HOLD), 1);
+	f.destination = NULL;
+	f.held = 1;
+	assert_int_equal(act(s, &f, SPOOL_HOLD), 1);
+	assert_int_equal(spool_stats(s, T0, &st), ST_OK);
+	assert_int_equal(st.held, 1);
+	assert_int_equal(st.due, 2);
+	assert_int_equal(due(s, &cursor, d, 4), 2);
+	assert_string_equal(d[0].destination, "one.test");
+	assert_string_equal(d[1].destination, "one.test");
+	/* Held mail expires like any other. */
+	assert_int_equal(spool_expired(s, EXPIRES - 1, d, 4, &count), ST_OK);
+	assert_int_equal(count, 0);
+	assert_int_equal(spool_expired(s, EXPIRES, d, 4, &count), ST_OK);
+	assert_int_equal(count, 3);
+	assert_int_equal(spool_expired(s, EXPIRES, d, 1, &count), ST_OK);
+	assert_int_equal(count, 1);
+	f.message_id = 0;
+	assert_int_equal(act(s, &f, SPOOL_RELEASE), 1);
+	assert_int_equal(act(s, &f, SPOOL_RELEASE), 0);
+	cursor = (struct spool_cursor){ 0 };
+	assert_int_equal(due(s, &cursor, d, 4), 3);
+	spool_close(&s);
+}
+
+static void
+test_flush(void **state)
+{
+	struct spool *s = test_open(*state);
+	struct spool_filter f = { .held = -1, .destination = ".test" };
+	struct spool_cursor cursor = { 0 };
+	struct spool_delivery d[8];
+	uint64_t id = test_add(s, "a@one.test b@two.test c@test", "x");
+	size_t count;
+
+	assert_int_equal(spool_deliveries_of(s, id, d, 8, &count), ST_OK);
+	assert_int_equal(count, 3);
+	assert_int_equal(spool_begin(s), ST_OK);
+	for (size_t i = 0; i < count; i++)
+		assert_int_equal(spool_retry(s, d[i].id, T0 + 1000, true,
+			false, NULL), ST_OK);
+	assert_int_equal(spool_commit(s), ST_OK);
+	assert_int_equal(due(s, &cursor, d, 8), 0);
+	assert_int_equal(act(s, &f, SPOOL_FLUSH), 2);
+	assert_int_equal(due(s, &cursor, d, 8), 2);
+	assert_int_equal(d[0].attempts, 1);
+	spool_close(&s);
+}
+
+static void
+test_filters(void **state)
+{
+	struct spool *s = test_open(*state);
+	uint64_t one = test_add(s, "a@one.test b@two.test", "x"), two;
+	struct filter_case {
+		struct spool_filter f;
+		uint64_t matches;
+	} cases[] = {
+		{ { .held = -1 }, 4 },
+		{ { .held = 1 }, 0 },
+		{ { .held = 0 }, 4 },
+		{ { .held = -1, .sender = "s@x.test" }, 4 },
+		{ { .held = -1, .sender = "" }, 0 },
+		{ { .held = -1, .sender = "S@x.test" }, 0 },
+		{ { .held = -1, .rcpt = "a@one.test" }, 2 },
+		{ { .held = -1, .rcpt = "one.test" }, 0 },
+		{ { .held = -1, .destination = "one.test" }, 2 },
+		{ { .held = -1, .destination = "test" }, 0 },
+		{ { .held = -1, .destination = ".one.test" }, 0 },
+		{ { .held = -1, .destination = ".test" }, 4 },
+		{ { .held = -1, .older_than_ms = T0 + 1 }, 2 },
+		{ { .held = -1, .older_than_ms = T0 }, 0 },
+		{ { .held = -1, .message_id = 1 }, 0 },
+		{ { .held = -1, .message_id = UINT64_MAX }, 0 },
+		{ { .held = -1, .message_id = one }, 2 },
+		{ { .held = -1, .message_id = one, .rcpt = "b@two.test" }, 1 },
+		{ { .held = -1, .message_id = one + 1 }, 0 },
+		{ { .held = -1, .message_id = 0, .destination = "two.test",
+		    .older_than_ms = T0 + 1 }, 1 },
+	};
+
+	test_now_ms = T0 + 10000;
+	two = test_add(s, "a@one.test z@three.test", "x");
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		uint64_t got = act(s, &cases[i].f, SPOOL_FLUSH);
+
+		if (got != cases[i].matches)
+			fail_msg("case %zu: %llu matches", i,
+				(unsigned long long)got);
+	}
+	assert_true(two > one);
+	spool_close(&s);
+}
+
+static void
+test_remove(void **state)
+{
+	struct spool *s = test_open(*state);
+	struct spool_filter f = { .held = -1, .rcpt = "a@one.test" };
+	uint64_t id = test_add(s, "a@one.test b@one.test c@two.test", "x");
+	struct envelope *env;
+
+	assert_int_equal(act(s, &f, SPOOL_REMOVE), 1);
+	assert_int_equal(spool_envelope(s, id, 0, &env), ST_OK);
+	assert_int_equal(env->rcpt_count, 2);
+	envelope_free(&env);
+	f.rcpt = NULL;
+	f.destination = "two.test";
+	assert_int_equal(act(s, &f, SPOOL_REMOVE), 1);
+	assert_int_equal(act(s, &any, SPOOL_REMOVE), 1);
+	assert_int_equal(act(s, &any, SPOOL_REMOVE), 0);
+	assert_int_equal(spool_envelope(s, id, 0, &env), ST_NOENT);
+	spool_close(&s);
+}
+
+/* More than a batch of spool_act, some with several deliveries. */
+static void
+test_act_many(void **state)
+{
+	struct spool *s = test_open(*state);
+	struct spool_body body = { .data = "x", .len = 1 };
+	struct spool_filter f = { .held = -1, .destination = "one.test" };
+
+	assert_int_equal(spool_begin(s), ST_OK);
+	for (int i = 0; i < 700; i++) {
+		struct envelope *env = test_envelope(i % 3 == 0 ?
+			"a@one.test b@two.test c@one.test" : "a@one.test");
+
+		assert_int_equal(spool_add(s, env, &body, T0, EXPIRES), ST_OK);
+		envelope_free(&env);
+	}
+	assert_int_equal(spool_commit(s), ST_OK);
+	assert_int_equal(act(s, &f, SPOOL_HOLD), 700);
+	assert_int_equal(act(s, &any, SPOOL_FLUSH), 934);
+	f.destination = "two.test";
+	assert_int_equal(act(s, &f, SPOOL_REMOVE), 234);
+	assert_int_equal(act(s, &any, SPOOL_REMOVE), 700);
+	spool_close(&s);
+}
+
+struct listed {
+	unsigned rows;
+	uint64_t last_message;
+	char text[SPOOL_TEXT_MAX];
+};
+
+static void
+on_row(const struct spool_row *row, void *arg)
+{
+	struct listed *l = arg;
+
+	assert_true(row->delivery.message_id >= l->last_message);
+	assert_string_equal(row->sender, "s@x.test");
+	assert_int_equal(row->size_bytes, 1);
+	l->last_message = row->delivery.message_id;
+	l->rows++;
+	(void)str_copy(l->text, sizeof(l->text), row->text);
+}
+
+static void
+test_list_pages(void **state)
+{
+	struct spool *s = test_open(*state);
+	struct listed l = { 0 };
+	struct spool_filter f = { .held = -1, .destination = "two.test" };
+	uint64_t after = 0;
+	unsigned pages = 0;
+	bool more = true;
+
+	for (int i = 0; i < 10; i++)
+		(void)test_add(s, "a@one.test b@two.test c@one.test", "x");
+	while (more) {
+		assert_int_equal(spool_list(s, &any, &after, 3, on_row, &l,
+			&more), ST_OK);
+		pages++;
+		assert_true(pages < 100);
+	}
+	assert_int_equal(l.rows, 30);
+	assert_int_equal(pages, 4);
+	l = (struct listed){ 0 };
+	after = 0;
+	assert_int_equal(spool_list(s, &f, &after, 4, on_row, &l, &more),
+		ST_OK);
+	assert_true(more);
+	assert_int_equal(spool_list(s, &f, &after, 40, on_row, &l, &more),
+		ST_OK);
+	assert_false(more);
+	assert_int_equal(l.rows, 10);
+	f.destination = NULL;
+	f.message_id = l.last_message;
+	l = (struct listed){ 0 };
+	after = 0;
+	assert_int_equal(spool_list(s, &f, &after, 4, on_row, &l, &more),
+		ST_OK);
+	assert_int_equal(l.rows, 3);
+	assert_false(more);
+	spool_close(&s);
+}
+
+static void
+test_list_text(void **state)
+{
+	struct spool *s = test_open(*state);
+	uint64_t id = test_add(s, "a@one.test", "x"), after = 0;
+	struct spool_delivery d = test_delivery(s, id);
+	struct spool_rcpt_result r = { .text = "450 of the recipient" };
+	struct listed l = { 0 };
+	struct envelope *env;
+	bool more;
+
+	assert_int_equal(spool_list(s, &any, &after, 4, on_row, &l, &more),
+		ST_OK);
+	assert_string_equal(l.text, "");
+	assert_int_equal(spool_envelope(s, id, 0, &env), ST_OK);
+	r.rcpt_id = env->rcpts[0].id;
+	envelope_free(&env);
+	assert_int_equal(spool_begin(s), ST_OK);
+	assert_int_equal(spool_retry(s, d.id, T0, true, false, "of all"),
+		ST_OK);
+	assert_int_equal(spool_commit(s), ST_OK);
+	after = 0;
+	assert_int_equal(spool_list(s, &any, &after, 4, on_row, &l, &more),
+		ST_OK);
+	assert_string_equal(l.text, "of all");
+	assert_int_equal(spool_begin(s), ST_OK);
+	assert_int_equal(spool_results(s, d.id, &r, 1), ST_OK);
+	assert_int_equal(spool_commit(s), ST_OK);
+	after = 0;
+	assert_int_equal(spool_list(s, &any, &after, 4, on_row, &l, &more),
+		ST_OK);
+	assert_string_equal(l.text, "450 of the recipient");
+	spool_close(&s);
+}
+
+static void
+test_top(void **state)
+{
+	struct spool *s = test_open(*state);
+	struct spool_dest_stats top[3];
+	size_t count;
+
+	(void)test_add(s, "a@one.test b@two.test", "x");
+	test_now_ms += 5000;
+	(void)test_add(s, "a@two.test b@three.test", "x");
+	(void)test_add(s, "a@three.test b@three.test", "x");
+	(void)test_add(s, "a@three.test b@four.test", "x");
+	assert_int_equal(spool_top_destinations(s, top, 3, &count), ST_OK);
+	assert_int_equal(count, 3);
+	assert_string_equal(top[0].destination, "three.test");
+	assert_int_equal(top[0].deliveries, 3);
+	assert_int_equal(top[0].oldest_received_ms, T0 + 5000);
+	assert_string_equal(top[1].destination, "two.test");
+	assert_int_equal(top[1].oldest_received_ms, T0);
+	assert_string_equal(top[2].destination, "four.test");
+	spool_close(&s);
+}
+
+static void
+test_meta(void **state)
+{
+	struct spool *s = test_open(*state);
+	char out[8];
+
+	assert_int_equal(spool_meta_get(s, "k", out, sizeof(out)), ST_NOENT);
+	assert_int_equal(spool_meta_set(s, "k", "v"), ST_SYS);
+	assert_int_equal(spool_begin(s), ST_OK);
+	assert_int_equal(spool_meta_set(s, "k", "one"), ST_OK);
+	assert_int_equal(spool_meta_set(s, "k", "two"), ST_OK);
+	assert_int_equal(spool_meta_set(s, "long", "12345678"), ST_OK);
+	assert_int_equal(spool_commit(s), ST_OK);
+	assert_int_equal(spool_meta_get(s, "k", out, sizeof(out)), ST_OK);
+	assert_string_equal(out, "two");
+	assert_int_equal(spool_meta_get(s, "long", out, sizeof(out)),
+		ST_LIMIT);
+	spool_close(&s);
+}
+
+/* ---- body files ---------------------------------- */
+
+static struct envelope *
+add_file(struct spool *s, uint64_t token, size_t size_bytes, enum status want)
+{
+	struct envelope *env = test_envelope("a@one.test");
+	struct spool_body body = { .file_token = token };
+
+	env->size_bytes = size_bytes;
+	assert_int_equal(spool_add(s, env, &body, T0, EXPIRES), want);
+	return env;
+}
+
+static void
+test_file_life(void **state)
+{
+	struct spool *s = test_open(*state);
+	uint64_t token = test_body_file(s, 3000);
+	struct envelope *env;
+	struct stat sb;
+	size_t len;
+	void *data;
+	int fd;
+
+	assert_int_equal(spool_begin(s), ST_OK);
+	env = add_file(s, token, 3001, ST_PARSE);
+	envelope_free(&env);
+	env = add_file(s, token, 3000, ST_OK);
+	spool_body_file_drop(s, token);		/* nothing happens */
+	assert_int_equal(spool_commit(s), ST_OK);
+	spool_body_file_drop(s, token);
+	assert_int_equal(spool_body_get(s, env->id, &data, &len, &fd), ST_OK);
+	assert_null(data);
+	assert_int_equal(len, 3000);
+	assert_int_equal(fstat(fd, &sb), 0);
+	assert_int_equal(sb.st_size, 3000);
+	assert_int_equal(write(fd, "x", 1), -1);
+	(void)close(fd);
+	spool_close(&s);
+	s = test_open(*state);
+	assert_int_equal(test_body_files(*state), 1);
+	test_finish(s, env->id);
+	assert_int_equal(test_body_files(*state), 0);
+	test_check_totals(s);
+	envelope_free(&env);
+	spool_close(&s);
+}
+
+/* After a rollback the token is good again: alone in the next group. */
+static void
+test_file_rollback(void **state)
+{
+	struct spool *s = test_open(*state);
+	uint64_t token = test_body_file(s, 100), other = test_body_file(s, 1);
+	struct envelope *env;
+
+	assert_int_equal(spool_begin(s), ST_OK);
+	env = add_file(s, token, 100, ST_OK);
+	envelope_free(&env);
+	spool_rollback(s);
+	assert_int_equal(spool_begin(s), ST_OK);
+	env = add_file(s, token, 100, ST_OK);
+	assert_int_equal(spool_commit(s), ST_OK);
+	assert_int_equal(test_body_files(*state), 2);
+	spool_body_file_drop(s, other);
+	spool_body_file_drop(s, other);
+	spool_body_file_drop(s, UINT64_MAX);
+	assert_int_equal(test_body_files(*state), 1);
+	/* A removal that is rolled back removes nothing. */
+	assert_int_equal(spool_begin(s), ST_OK);
+	other = 0;
+	assert_int_equal(spool_act(s, &any, SPOOL_REMOVE, T0, &other), ST_OK);
+	assert_int_equal(other, 1);
+	spool_rollback(s);
+	assert_int_equal(test_body_files(*state), 1);
+	test_check_totals(s);
+	envelope_free(&env);
+	spool_close(&s);
+}
+
+static void
+test_file_50_mb(void **state)
+{
+	const size_t size = 50U << 20;
+	struct spool *s = test_open(*state);
+	struct envelope *env;
+	size_t len;
+	void *data;
+	int fd;
+
+	assert_int_equal(spool_begin(s), ST_OK);
+	env = add_file(s, test_body_file(s, size), size, ST_OK);
+	assert_int_equal(spool_commit(s), ST_OK);
+	assert_int_equal(spool_body_get(s, env->id, &data, &len, &fd), ST_OK);
+	assert_int_equal(lseek(fd, 0, SEEK_END), (off_t)size);
+	(void)close(fd);
+	assert_int_equal(act(s, &any, SPOOL_REMOVE), 1);
+	assert_int_equal(test_body_files(*state), 0);
+	envelope_free(&env);
+	spool_close(&s);
+}
+
+/* After much was removed, idle work gives the space back in slices. */
+static void
+test_idle_shrinks(void **state)
+{
+	struct spool *s = test_open(*state);
+	static const char text[7000];
+	struct spool_body body = { .data = text, .len = sizeof(text) };
+	char *path = xasprintf("%s/spool/queue.db", (char *)*state);
+	struct stat before, after;
+	unsigned slices = 0;
+
+	assert_int_equal(spool_begin(s), ST_OK);
+	for (int i = 0; i < 3000; i++) {
+		struct envelope *env = test_envelope("a@one.test");
+
+		assert_int_equal(spool_add(s, env, &body, T0, EXPIRES), ST_OK);
+		envelope_free(&env);
+	}
+	assert_int_equal(spool_commit(s), ST_OK);
+	assert_int_equal(act(s, &any, SPOOL_REMOVE), 3000);
+	assert_int_equal(stat(path, &before), 0);
+	while (spool_idle(s))
+		assert_true(++slices < 50);
+	assert_true(slices > 1);
+	spool_close(&s);
+	assert_int_equal(stat(path, &after), 0);
+	assert_true(after.st_size < before.st_size / 2);
+	free(path);
+}
+
+static void
+test_lock(void **state)
+{
+	struct spool *s = test_open(*state), *second;
+	char err[512];
+	enum status st;
+
+	second = test_try(*state, &st, err);
+	assert_null(second);
+	assert_int_equal(st, ST_DENIED);
+	assert_non_null(strstr(err, "in use"));
+	spool_close(&s);
+	s = test_open(*state);
+	spool_close(&s);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, test_dir_setup, \
+	test_dir_teardown)
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_url), T(test_empty), T(test_add_and_read),
+		T(test_add_refuses), T(test_rollback), T(test_ids),
+		T(test_due_order), T(test_results), T(test_retry_flags),
+		T(test_hold), T(test_flush), T(test_filters), T(test_remove),
+		T(test_act_many), T(test_list_pages), T(test_list_text),
+		T(test_top), T(test_meta), T(test_file_life),
+		T(test_file_rollback), T(test_file_50_mb),
+		T(test_idle_shrinks), T(test_lock),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
