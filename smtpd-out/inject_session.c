@@ -1,0 +1,675 @@
+/*
+ * States, transfer of the text and life of a submitter's session.  What the
+ * commands do is in inject_command.c.
+ */
+#include "config.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "smtpd-out/inject_session_int.h"
+
+#define OUT_MAX (2U * 1024 * 1024)	/* LMTP: a reply for each recipient */
+#define OUT_HIGH (16U * 1024)		/* no more input while this waits */
+#define ERRORS_MAX 20
+#define ANSWER_MS (10 * 60 * 1000)	/* patience with the queue */
+#define CLOSING_MS (10 * 1000)		/* to take the last reply */
+#define LMTP_TEXT_BYTES 128		/* of a refusal, per recipient */
+
+static size_t input_line(struct inject_session *, const uint8_t *, size_t);
+static size_t input_text(struct inject_session *, const uint8_t *, size_t);
+static size_t input_chunk(struct inject_session *, const uint8_t *, size_t);
+static size_t input_nothing(struct inject_session *, const uint8_t *, size_t);
+
+#define BIT(state) (1U << INJECT_##state)
+
+/* clang-format off */
+static const struct state_row {
+	const char *name;
+	size_t (*input)(struct inject_session *, const uint8_t *, size_t);
+	unsigned next;			/* permitted next states */
+} states[INJECT_STATE_COUNT] = {
+	[INJECT_NEW] = { "new", NULL, BIT(GREETED) | BIT(CLOSING) },
+	[INJECT_GREETED] = { "greeted", input_line,
+		BIT(READY) | BIT(CHUNK) | BIT(CLOSING) },
+	[INJECT_READY] = { "ready", input_line,
+		BIT(READY) | BIT(MAIL) | BIT(CHUNK) | BIT(CLOSING) },
+	[INJECT_MAIL] = { "mail", input_line,
+		BIT(READY) | BIT(RCPT) | BIT(CHUNK) | BIT(CLOSING) },
+	[INJECT_RCPT] = { "rcpt", input_line,
+		BIT(READY) | BIT(DATA) | BIT(CHUNK) | BIT(CLOSING) },
+	[INJECT_DATA] = { "data", input_text,
+		BIT(READY) | BIT(SPILL) | BIT(SUBMIT) | BIT(CLOSING) },
+	[INJECT_BDAT] = { "bdat", input_line,
+		BIT(READY) | BIT(CHUNK) | BIT(CLOSING) },
+	[INJECT_CHUNK] = { "chunk", input_chunk,
+		BIT(GREETED) | BIT(READY) | BIT(MAIL) | BIT(BDAT) |
+		BIT(SPILL) | BIT(SUBMIT) | BIT(CLOSING) },
+	[INJECT_SPILL] = { "spill", NULL,
+		BIT(DATA) | BIT(CHUNK) | BIT(CLOSING) },
+	[INJECT_SUBMIT] = { "submit", NULL, BIT(READY) | BIT(CLOSING) },
+	[INJECT_CLOSING] = { "closing", input_nothing, 0 },
+};
+/* clang-format on */
+
+const char *
+inject_state_name(enum inject_state state)
+{
+	return (unsigned)state < INJECT_STATE_COUNT ? states[state].name :
+		"unknown";
+}
+
+void
+inject_set_state(struct inject_session *s, enum inject_state state)
+{
+	assert((states[s->state].next & 1U << state) != 0);
+	if (log_enabled(LOG_LEVEL_DEBUG)) {
+		char id[STR_ID_MAX];
+
+		str_id_format(s->args.id, id);
+		log_debug("inject_state", "session", id, "old",
+			states[s->state].name, "new", states[state].name,
+			NULL);
+	}
+	s->state = state;
+}
+
+/* ---- replies ------------------------------------------------------------ */
+
+void
+inject_say_text(struct inject_session *s, int code, const char *enhanced,
+	const char *text)
+{
+	enum status st;
+
+	if (enhanced == NULL || *enhanced == '\0')
+		st = buf_printf(&s->out, "%d %s\r\n", code, text);
+	else
+		st = buf_printf(&s->out, "%d %s %s\r\n", code, enhanced, text);
+	/* Not reachable: input stops long before.  A lost reply would put
+	 * the session out of step, so end it. */
+	if (st != ST_OK && s->state != INJECT_CLOSING) {
+		inject_txn_clear(s);
+		inject_set_state(s, INJECT_CLOSING);
+	}
+}
+
+void
+inject_say(struct inject_session *s, enum inject_reply reply)
+{
+	const struct inject_reply_row *row = inject_reply_row(reply);
+
+	inject_say_text(s, row->code, row->enhanced, row->text);
+}
+
+void
+inject_close(struct inject_session *s, enum inject_reply reply)
+{
+	if (s->state == INJECT_CLOSING)
+		return;
+	inject_say(s, reply);
+	if (s->state == INJECT_CLOSING)
+		return;
+	inject_txn_clear(s);
+	inject_set_state(s, INJECT_CLOSING);
+	s->active_ms = clock_mono_ms();
+}
+
+void
+inject_error(struct inject_session *s, enum inject_reply reply)
+{
+	int code = inject_reply_row(reply)->code;
+
+	inject_say(s, reply);
+	/* A refused address or a limit is no sign of a broken client. */
+	if ((code >= 500 && code <= 503) || code == 555)
+		s->errors++;
+	if (s->errors > ERRORS_MAX)
+		inject_close(s, REPLY_ERRORS);
+}
+
+/* ---- the transaction ------------------------------------------------------ */
+
+void
+inject_txn_clear(struct inject_session *s)
+{
+	struct inject_txn *t = &s->txn;
+
+	if (t->token != 0 && !t->submitted)
+		s->args.port->body_drop(s->args.port_arg, t->request,
+			t->token);
+	if (t->request != 0)
+		s->args.port->forget(s->args.port_arg, t->request);
+	if (t->body_begun)
+		inject_body_clear(&t->body);
+	s->args.pool->used_bytes -= t->pooled_bytes;
+	envelope_free(&t->env);
+	free(t->hashes);
+	memset(t, 0, sizeof(*t));
+}
+
+static void
+format_token(const struct inject_session *s, char *out, size_t out_bytes)
+{
+	char id[STR_ID_MAX];
+
+	str_id_format(s->args.id, id);
+	(void)snprintf(out, out_bytes, "%s-%lu", id, s->messages);
+}
+
+/*
+ * RFC 5321 4.4.  The queue id does not exist before the queue has the whole
+ * message, so "id" is the session's, with the number of the transaction; the
+ * log line "accepted" ties both together.
+ */
+static void
+put_received(struct inject_session *s)
+{
+	const bool lmtp = s->args.listen->protocol == CONF_LMTP;
+	const char *with = lmtp ? s->txn.smtputf8 ? "UTF8LMTP" : "LMTP" :
+		s->txn.smtputf8 ? "UTF8SMTP" : s->extended ? "ESMTP" : "SMTP";
+	char line[1024], token[64], date[40];
+
+	format_token(s, token, sizeof(token));
+	str_date(clock_wall_s(), date);
+	(void)snprintf(line, sizeof(line), "Received: from %s (%s%s)\r\n"
+		"\tby %s with %s id %s;\r\n\t%s\r\n", s->helo,
+		s->origin[0] == '[' ? "" : "local ", s->origin,
+		s->args.conf->hostname, with, token, date);
+	inject_body_prefix(&s->txn.body, line);
+}
+
+void
+inject_body_begin(struct inject_session *s)
+{
+	const struct conf_limit *limit = &s->args.conf->limit;
+	const struct inject_body_rules rules = {
+		.message_bytes = limit->message_bytes,
+		.inline_bytes = limit->inline_bytes,
+		.line_bytes = limit->line_bytes,
+		.hops = limit->hops,
+		.normalise = s->args.listen->bare_newline ==
+			CONF_BARE_NORMALISE,
+	};
+
+	s->messages++;
+	inject_body_init(&s->txn.body, &rules, s->args.pool);
+	s->txn.body_begun = true;
+	put_received(s);
+}
+
+/* At the end of a transaction, before the next command. */
+static void
+txn_end(struct inject_session *s)
+{
+	if (s->state == INJECT_CLOSING)
+		return;
+	inject_txn_clear(s);
+	inject_set_state(s, INJECT_READY);
+	s->active_ms = clock_mono_ms();
+	if (s->stopping)
+		inject_close(s, REPLY_STOPPING);
+}
+
+/* The reply to the whole message; LMTP wants one for each recipient that was
+ * accepted (RFC 2033 4.2). */
+static void
+say_final(struct inject_session *s, int code, const char *enhanced,
+	const char *text)
+{
+	char cut[LMTP_TEXT_BYTES];
+
+	if (s->args.listen->protocol != CONF_LMTP) {
+		inject_say_text(s, code, enhanced, text);
+		return;
+	}
+	str_sanitise(cut, sizeof(cut), text, strlen(text));
+	for (size_t i = s->txn.rcpt_replies; i > 0; i--)
+		inject_say_text(s, code, enhanced, cut);
+}
+
+static void
+log_refused(const struct inject_session *s, int code, const char *text)
+{
+	char token[64];
+
+	format_token(s, token, sizeof(token));
+	log_info("refused", "session", token, "client", s->origin, "from",
+		s->txn.env->sender, "code", log_num(code), "reply", text,
+		NULL);
+}
+
+/* Ends the message with a fault; one_reply: in the middle of BDAT. */
+static void
+txn_fail(struct inject_session *s, enum inject_reply fault, bool one_reply)
+{
+	const struct inject_reply_row *row = inject_reply_row(fault);
+	const struct msg_rejected *words = &s->txn.refusal;
+	int code = row->code;
+	const char *enhanced = row->enhanced, *text = row->text;
+
+	if (fault == REPLY_REFUSED && words->code != 0) {
+		code = words->code;
+		enhanced = words->enhanced;
+		text = words->text;
+	}
+	log_refused(s, code, text);
+	if (one_reply)
+		inject_say_text(s, code, enhanced, text);
+	else
+		say_final(s, code, enhanced, text);
+	txn_end(s);
+}
+
+static void
+envelope_finish(struct inject_session *s)
+{
+	const struct inject_body *b = &s->txn.body;
+	struct envelope *env = s->txn.env;
+
+	env->received_s = clock_wall_s();
+	env->size_bytes = b->stored_bytes;
+	/* What counts is the text, not what BODY= said of it: a message that
+	 * is ASCII after all can go to hosts without 8BITMIME. */
+	if (b->eight_bit)
+		env->flags |= ENVELOPE_8BITMIME;
+	if (b->tls_optional)
+		env->flags |= ENVELOPE_TLS_OPTIONAL;
+}
+
+static uint64_t
+request(struct inject_session *s)
+{
+	if (s->txn.request == 0)
+		s->txn.request = s->args.port->request(s->args.port_arg, s);
+	return s->txn.request;
+}
+
+/* The whole text is here: hand it to the queue. */
+static void
+submit(struct inject_session *s)
+{
+	struct inject_body *b = &s->txn.body;
+	struct msg_submit msg = { .env = s->txn.env };
+
+	inject_body_sync(b);
+	if (b->fault != REPLY_NONE) {
+		txn_fail(s, b->fault, false);
+		return;
+	}
+	envelope_finish(s);
+	if (b->fd >= 0) {
+		msg.file_token = b->token;
+	} else {
+		msg.body = buf_data(&b->mem);
+		msg.body_len = b->mem.len;
+	}
+	if (s->args.port->submit(s->args.port_arg, request(s), &msg) !=
+	    ST_OK) {
+		txn_fail(s, REPLY_STORE, false);
+		return;
+	}
+	s->txn.submitted = true;
+	inject_body_clear(b);
+	inject_set_state(s, INJECT_SUBMIT);
+	s->active_ms = clock_mono_ms();
+}
+
+static void
+ask_file(struct inject_session *s)
+{
+	if (s->args.port->body_open(s->args.port_arg, request(s)) != ST_OK) {
+		inject_body_fail(&s->txn.body, REPLY_STORE);
+		return;
+	}
+	inject_set_state(s, INJECT_SPILL);
+	s->active_ms = clock_mono_ms();
+}
+
+static void
+text_step(struct inject_session *s)
+{
+	struct inject_body *b = &s->txn.body;
+
+	if (inject_body_wants_file(b))
+		ask_file(s);
+	if (s->state == INJECT_DATA && b->ended)
+		submit(s);
+}
+
+/* After octets of a chunk, or when a file came: what is next? */
+void
+inject_chunk_step(struct inject_session *s)
+{
+	struct inject_body *b = &s->txn.body;
+
+	if (s->chunk_left > 0 && s->chunk_fault == REPLY_NONE &&
+	    inject_body_wants_file(b))
+		ask_file(s);
+	if (s->state != INJECT_CHUNK || s->chunk_left > 0)
+		return;
+	if (s->chunk_fault != REPLY_NONE) {
+		inject_set_state(s, s->chunk_from);
+		inject_error(s, s->chunk_fault);
+		return;
+	}
+	if (s->chunk_last && !b->ended)
+		inject_body_end_chunks(b);
+	if (inject_body_wants_file(b))
+		ask_file(s);
+	if (s->state != INJECT_CHUNK)
+		return;
+	if (s->chunk_last) {
+		submit(s);
+	} else if (b->fault != REPLY_NONE) {
+		txn_fail(s, b->fault, true);
+	} else {
+		inject_set_state(s, INJECT_BDAT);
+		inject_say(s, REPLY_CHUNK_OK);
+	}
+}
+
+/* ---- input ---------------------------------------------------------------- */
+
+/* Reads past an over-long line to its end. */
+static size_t
+skip_line(struct inject_session *s, const uint8_t *bytes, size_t len)
+{
+	const uint8_t *lf = memchr(bytes, '\n', len);
+
+	s->line_skipped = lf == NULL;
+	if (lf == NULL)
+		return len;
+	inject_error(s, REPLY_LINE_LONG);
+	return (size_t)(lf - bytes) + 1;
+}
+
+static enum inject_reply
+line_fault(const struct inject_session *s, const uint8_t *line, size_t len,
+	bool crlf)
+{
+	if (memchr(line, '\0', len) != NULL || memchr(line, '\r', len) != NULL)
+		return REPLY_LINE_OCTET;
+	if (!crlf && s->args.listen->bare_newline == CONF_BARE_REFUSE)
+		return REPLY_LINE_BARE;
+	return REPLY_NONE;
+}
+
+static size_t
+input_line(struct inject_session *s, const uint8_t *bytes, size_t len)
+{
+	char line[INJECT_LINE_BYTES];
+	enum inject_reply fault;
+	const uint8_t *lf;
+	size_t used, n;
+	bool crlf;
+
+	if (s->line_skipped)
+		return skip_line(s, bytes, len);
+	lf = memchr(bytes, '\n', len);
+	if (lf == NULL && len < INJECT_LINE_BYTES)
+		return 0;
+	if (lf == NULL || lf - bytes >= INJECT_LINE_BYTES)
+		return skip_line(s, bytes, len);
+	n = (size_t)(lf - bytes);
+	used = n + 1;
+	crlf = n > 0 && bytes[n - 1] == '\r';
+	if (crlf)
+		n--;
+	fault = line_fault(s, bytes, n, crlf);
+	if (fault != REPLY_NONE) {
+		inject_error(s, fault);
+		return used;
+	}
+	memcpy(line, bytes, n);
+	line[n] = '\0';
+	inject_command(s, line);
+	return used;
+}
+
+static size_t
+input_text(struct inject_session *s, const uint8_t *bytes, size_t len)
+{
+	size_t used = inject_body_text(&s->txn.body, bytes, len);
+
+	text_step(s);
+	return used;
+}
+
+static size_t
+input_chunk(struct inject_session *s, const uint8_t *bytes, size_t len)
+{
+	size_t used = len > s->chunk_left ? (size_t)s->chunk_left : len;
+
+	if (s->chunk_fault == REPLY_NONE)
+		used = inject_body_chunk(&s->txn.body, bytes, used);
+	s->chunk_left -= used;
+	inject_chunk_step(s);
+	return used;
+}
+
+static size_t
+input_nothing(struct inject_session *s, const uint8_t *bytes, size_t len)
+{
+	(void)s;
+	(void)bytes;
+	return len;
+}
+
+bool
+inject_session_wants_input(const struct inject_session *s)
+{
+	return states[s->state].input != NULL && (s->out.len < OUT_HIGH ||
+		s->state == INJECT_CLOSING);
+}
+
+size_t
+inject_session_input(struct inject_session *s, const uint8_t *bytes,
+	size_t len)
+{
+	size_t used = 0;
+
+	while (used < len && inject_session_wants_input(s)) {
+		size_t n = states[s->state].input(s, bytes + used,
+			len - used);
+
+		if (n == 0)
+			break;
+		used += n;
+	}
+	if (used > 0 && s->state != INJECT_CLOSING)
+		s->active_ms = clock_mono_ms();
+	return used;
+}
+
+/* ---- answers of the queue --------------------------------------------------- */
+
+void
+inject_session_accepted(struct inject_session *s, uint64_t queue_id)
+{
+	char text[64], id[STR_ID_MAX], token[64];
+	const struct envelope *env = s->txn.env;
+
+	if (s->state != INJECT_SUBMIT)
+		return;
+	str_id_format(queue_id, id);
+	format_token(s, token, sizeof(token));
+	log_info("accepted", "id", id, "session", token, "client", s->origin,
+		"from", env->sender, "rcpts",
+		log_num((long long)env->rcpt_count), "size",
+		log_num((long long)env->size_bytes), NULL);
+	(void)snprintf(text, sizeof(text), "Ok: queued as %s", id);
+	s->errors = 0;
+	say_final(s, 250, "2.0.0", text);
+	txn_end(s);
+}
+
+/* Back to receiving after SPILL. */
+static void
+resume(struct inject_session *s)
+{
+	s->active_ms = clock_mono_ms();
+	if (s->txn.body.chunked) {
+		inject_set_state(s, INJECT_CHUNK);
+		inject_chunk_step(s);
+	} else {
+		inject_set_state(s, INJECT_DATA);
+		text_step(s);
+	}
+}
+
+void
+inject_session_rejected(struct inject_session *s,
+	const struct msg_rejected *msg)
+{
+	struct msg_rejected *words = &s->txn.refusal;
+
+	if (s->state != INJECT_SUBMIT && s->state != INJECT_SPILL)
+		return;
+	*words = *msg;
+	str_sanitise(words->text, sizeof(words->text), msg->text,
+		strlen(msg->text));
+	if (words->code < 400 || words->code > 599)
+		words->code = 0;
+	if (!str_is_enhanced_code(words->enhanced))
+		words->enhanced[0] = '\0';
+	if (s->state == INJECT_SPILL) {
+		inject_body_fail(&s->txn.body, REPLY_REFUSED);
+		resume(s);
+		return;
+	}
+	s->txn.submitted = false;	/* the file is of no use any more */
+	txn_fail(s, REPLY_REFUSED, false);
+}
+
+void
+inject_session_file(struct inject_session *s, int fd, uint64_t token)
+{
+	if (s->state != INJECT_SPILL) {
+		(void)close(fd);
+		return;
+	}
+	s->txn.token = token;
+	inject_body_set_file(&s->txn.body, fd, token);
+	resume(s);
+}
+
+/* ---- life -------------------------------------------------------------------- */
+
+struct inject_session *
+inject_session_new(const struct inject_session_args *args)
+{
+	struct inject_session *s = xcalloc(1, sizeof(*s));
+
+	s->args = *args;
+	(void)str_copy(s->origin, sizeof(s->origin), args->origin);
+	s->args.origin = s->origin;
+	buf_init(&s->out, OUT_MAX);
+	s->started_ms = s->active_ms = clock_mono_ms();
+	return s;
+}
+
+void
+inject_session_free(struct inject_session **sp)
+{
+	if (*sp == NULL)
+		return;
+	inject_txn_clear(*sp);
+	buf_clear(&(*sp)->out);
+	mem_free(sp);
+}
+
+void
+inject_session_start(struct inject_session *s, enum inject_reply refusal)
+{
+	char text[320];
+
+	if (refusal != REPLY_NONE) {
+		inject_close(s, refusal);
+		return;
+	}
+	(void)snprintf(text, sizeof(text), "%s %s smtpd-out",
+		s->args.conf->hostname, s->args.listen->protocol ==
+		CONF_LMTP ? "LMTP" : "ESMTP");
+	inject_set_state(s, INJECT_GREETED);
+	inject_say_text(s, 220, NULL, text);
+}
+
+struct buf *
+inject_session_output(struct inject_session *s)
+{
+	return &s->out;
+}
+
+bool
+inject_session_done(const struct inject_session *s)
+{
+	return s->state == INJECT_CLOSING && s->out.len == 0;
+}
+
+static bool
+in_transfer(const struct inject_session *s)
+{
+	return s->txn.body_begun;
+}
+
+void
+inject_session_stop(struct inject_session *s)
+{
+	s->stopping = true;
+	if (!in_transfer(s))
+		inject_close(s, REPLY_STOPPING);
+}
+
+int64_t
+inject_session_deadline_ms(const struct inject_session *s)
+{
+	const struct conf_limit *limit = &s->args.conf->limit;
+	int64_t idle = s->active_ms + limit->inject_command_ms;
+	int64_t end = s->started_ms + limit->inject_session_ms;
+
+	if (s->state == INJECT_SUBMIT || s->state == INJECT_SPILL)
+		return s->active_ms + ANSWER_MS;
+	if (s->state == INJECT_CLOSING)
+		return s->active_ms + CLOSING_MS;
+	return idle < end ? idle : end;
+}
+
+void
+inject_session_timeout(struct inject_session *s)
+{
+	int64_t now_ms = clock_mono_ms();
+
+	if (now_ms < inject_session_deadline_ms(s))
+		return;
+	switch (s->state) {
+	case INJECT_CLOSING:
+		buf_clear(&s->out);
+		break;
+	case INJECT_SUBMIT:
+		/* The queue may still accept it: the submitter tries again
+		 * and there may be two.  Better than none. */
+		txn_fail(s, REPLY_NO_ANSWER, false);
+		break;
+	case INJECT_SPILL:
+		inject_close(s, REPLY_NO_ANSWER);
+		break;
+	default:
+		inject_close(s, now_ms >= s->started_ms +
+			s->args.conf->limit.inject_session_ms ?
+			REPLY_SESSION_TIME : REPLY_IDLE);
+	}
+}
+
+enum inject_state
+inject_session_state(const struct inject_session *s)
+{
+	return s->state;
+}
