@@ -151,7 +151,7 @@ sandbox_enter(enum sandbox_role role)
 	ok = add_rules(filter, SCMP_ACT_ALLOW, common_calls,
 		COUNT(common_calls)) &&
 		seccomp_rule_add(filter, SCMP_ACT_ALLOW, CALL(prctl), 1,
-		SCMP_A0(SCMP_CMP_EQ, PR_GET_SECCOMP)) == 0 &&
+		SCMP_A0(SCMP_CMP_EQ, PR_GET_SECCOMP, 0)) == 0 &&
 		add_rules(filter, SCMP_ACT_ALLOW, role_calls[role].calls,
 		role_calls[role].count) &&
 		add_rules(filter, SCMP_ACT_KILL_PROCESS, deadly_calls,
