@@ -240,7 +240,8 @@ on_title(cfg_t *cfg, cfg_opt_t *opt)
 static cfg_opt_t *
 options_of(const struct conf_section *section, size_t extra)
 {
-	size_t n = 0, max = section->row_count + section->list_count + extra + 1;
+	size_t n = 0;
+	size_t max = section->row_count + section->list_count + extra + 1;
 	cfg_opt_t *opts = xcalloc(max, sizeof(*opts));
 
 	for (size_t i = 0; i < section->row_count; i++)

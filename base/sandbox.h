@@ -15,7 +15,7 @@
 
 enum sandbox_role {
 	SANDBOX_PARENT = 0,	/* forks and executes our own binary */
-	SANDBOX_INJECT,		/* accepts connections; opens no file to write */
+	SANDBOX_INJECT,		/* accepts connections; creates no file */
 	SANDBOX_WORKER		/* connects out; opens no file to write */
 };
 

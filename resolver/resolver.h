@@ -88,7 +88,7 @@ struct dns_answer {
 	size_t count;
 	char *why;			/* a sentence when LATER or not secure;
 					 * NULL else */
-	int ede;			/* RFC 8914 code from resolver, -1 none */
+	int ede;			/* RFC 8914 code, -1: none */
 };
 
 void dns_answer_free(struct dns_answer **);

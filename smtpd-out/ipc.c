@@ -279,7 +279,7 @@ on_writable(evutil_socket_t fd, short what, void *arg)
 		(void)event_add(ipc->write_ev, NULL);
 }
 
-/* The last chunk while it has room, unless a descriptor must start a new one. */
+/* The last chunk while it has room, unless a descriptor needs a new one. */
 static struct chunk *
 chunk_for(struct ipc *ipc, size_t need, int fd)
 {

@@ -49,7 +49,7 @@ enum status ipc_send(struct ipc *, uint16_t type, uint64_t id,
 size_t ipc_backlog(const struct ipc *);		/* unsent bytes */
 /* Stops or resumes reading (back-pressure). */
 void ipc_pause(struct ipc *, bool paused);
-/* Ends the channel for a reason that the owner found (a frame it cannot accept);
+/* Ends the channel for a reason that the owner found (an unacceptable frame);
  * the callback with frame == NULL follows from the loop, once. */
 void ipc_fail(struct ipc *, const char *why);
 /* Called after each loop turn in which frames were read, so that a batch can

@@ -130,7 +130,7 @@ enum status spool_body_get(struct spool *, uint64_t message_id,
 struct spool_rcpt_result {
 	uint64_t rcpt_id;
 	bool finished;			/* delivered or given up: remove it */
-	const char *text;		/* last result, kept when not finished */
+	const char *text;		/* last result, kept unless finished */
 };
 
 /* Records results of some recipients of a delivery.  Unknown recipients are
