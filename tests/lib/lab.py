@@ -1,0 +1,116 @@
+"""The lab: a mini-Internet in namespaces of its own.
+
+	#!/usr/bin/python3
+	import lab
+	lab.enter()			# runs the script again, inside
+	net = lab.Lab()
+	net.dns.domain("good.test", [...])
+	postfix = lab_mta.Postfix(net, ...)
+	net.start()
+
+Everything it starts is a child in its own process namespace and ends with the
+script, however that ends.
+"""
+
+import os
+import subprocess
+import sys
+import time
+
+import lab_dns
+import lab_ns
+
+enter = lab_ns.enter
+TOP = lab_ns.TOP
+
+
+class LabError(Exception):
+    pass
+
+
+class Lab:
+    def __init__(self):
+        self.dir = os.environ["LAB_DIR"]
+        self.processes = []
+        self.dns = lab_dns.Dns(self)
+        self.ca = Ca(self)
+
+    def start(self):
+        self.dns.start()
+
+    def log(self, name):
+        return os.path.join(self.dir, name + ".log")
+
+    def spawn(self, argv, name, internet=False, **kw):
+        """Starts a server; its output goes to NAME.log."""
+        if internet:
+            argv = lab_ns.internet_argv(argv)
+        with open(self.log(name), "ab") as out:
+            process = subprocess.Popen(argv, stdin=subprocess.DEVNULL,
+                                       stdout=out, stderr=out, **kw)
+        self.processes.append(process)
+        return process
+
+    def wait(self, what, test, seconds=20, step=0.02):
+        """Waits until test() is true (then returns what it returned)."""
+        end = time.monotonic() + seconds
+        while True:
+            result = test()
+            if result:
+                return result
+            if time.monotonic() > end:
+                raise LabError("waited %ds in vain: %s" % (seconds, what))
+            time.sleep(step)
+
+    def stop(self):
+        for process in reversed(self.processes):
+            if process.poll() is None:
+                process.terminate()
+        for process in self.processes:
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+class Ca:
+    """The lab's certificate authority; cert() makes a server certificate."""
+
+    def __init__(self, lab):
+        self.dir = os.path.join(lab.dir, "ca")
+        os.mkdir(self.dir)
+        self.file = os.path.join(self.dir, "ca.pem")
+        self.key = os.path.join(self.dir, "ca.key")
+        self.made = 0
+
+    def openssl(self, *argv):
+        done = subprocess.run(["openssl", *argv], cwd=self.dir, text=True,
+                              stdin=subprocess.DEVNULL, capture_output=True)
+        if done.returncode != 0:
+            raise LabError("openssl: " + done.stderr)
+
+    EC = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
+
+    def cert(self, *names):
+        """Returns (certificate file, key file) for the names."""
+        if not os.path.exists(self.file):
+            self.openssl("req", "-x509", *self.EC, "-nodes", "-days", "30",
+                         "-subj", "/CN=Lab CA", "-keyout", self.key,
+                         "-out", self.file)
+        self.made += 1
+        base = os.path.join(self.dir, "%d-%s" % (self.made, names[0]))
+        san = ",".join("DNS:" + n for n in names)
+        # OpenSSL 3.0 signs with another key only by way of a request.
+        self.openssl("req", "-new", *self.EC, "-nodes", "-subj", "/CN=" + names[0],
+                     "-addext", "subjectAltName=" + san,
+                     "-keyout", base + ".key", "-out", base + ".csr")
+        self.openssl("x509", "-req", "-in", base + ".csr", "-CA", self.file,
+                     "-CAkey", self.key, "-CAcreateserial", "-days", "30",
+                     "-copy_extensions", "copy", "-out", base + ".pem")
+        return base + ".pem", base + ".key"
+
+
+def die(message):
+    print("lab: " + message, file=sys.stderr)
+    sys.exit(1)
