@@ -3,8 +3,6 @@
  */
 #include "config.h"
 
-#include <math.h>
-
 #include "spool/schedule.h"
 
 #define SPREAD 0.1	/* so that what failed together does not return so */
@@ -13,8 +11,8 @@
 static int64_t
 backoff(const struct conf_retry *retry, unsigned attempts)
 {
-	double factor = retry->factor > 1.0 && isfinite(retry->factor) ?
-		retry->factor : 1.0;
+	double factor = retry->factor_percent > 100 ?
+		retry->factor_percent / 100.0 : 1.0;
 	int64_t max = retry->max_ms > 1 ? retry->max_ms : 1;
 	double ms = retry->first_ms > 1 ? (double)retry->first_ms : 1;
 

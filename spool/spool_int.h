@@ -88,7 +88,7 @@ struct spool {
 	struct spool_options opt;
 	bool tx_open;
 	bool was_full;		/* the last failure was a full disk */
-	bool broken;		/* an fsync failed: trust nothing until reopen */
+	bool broken;		/* an fsync failed: trust nothing */
 	bool totals_dirty;
 	int wal_pages;		/* written since the last checkpoint */
 	uint64_t last_token;

@@ -2,7 +2,7 @@
 # Every file in git is in the release, but for those named here.
 # usage: dist.sh TARBALL (from the top of a git checkout)
 cd "${top_srcdir:-.}" || exit 1
-except='^(\.gitignore|\.ci/.*|\.clang-format)$'
+except='^(\.gitignore|\.ci/.*|\.clang-format|autogen\.sh)$'
 
 if ! git rev-parse --is-inside-work-tree >/dev/null 2>&1; then
 	echo '1..0 # SKIP needs a git checkout'

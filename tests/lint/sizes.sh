@@ -1,6 +1,6 @@
 #!/bin/sh
 # Hard limits of size; the aims in CONTRIBUTING.md are lower.
-# Functions 80 lines, C files 700, headers 250.
+# Functions 80 lines, C files 700 (tests 1200), headers 250.
 cd "${top_srcdir:-.}" || exit 1
 
 if ! ctags --version 2>/dev/null | grep -q Universal; then
@@ -30,7 +30,8 @@ awk -F'\t' '
 wc -l $files | awk '
 	$2 == "total" { next }
 	$2 ~ /\.h$/ && $1 > 250 { print "# " $2 " has " $1 " lines" }
-	$2 ~ /\.c$/ && $1 > 700 { print "# " $2 " has " $1 " lines" }
+	$2 ~ /\.c$/ && $1 > ($2 ~ /^tests/ ? 1200 : 700) {
+		 print "# " $2 " has " $1 " lines" }
 	' >"${TMPDIR:-/tmp}/sizes2.$$"
 
 report() {
@@ -44,4 +45,5 @@ report() {
 }
 echo 1..2
 report 1 'functions of at most 80 lines' "${TMPDIR:-/tmp}/sizes.$$"
-report 2 'files of at most 700 lines, headers 250' "${TMPDIR:-/tmp}/sizes2.$$"
+report 2 'files of at most 700 lines (tests 1200), headers 250' \
+	"${TMPDIR:-/tmp}/sizes2.$$"

@@ -3,7 +3,7 @@
  */
 #include "config.h"
 
-#include <math.h>
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,7 +19,7 @@
 
 static const struct conf_retry usual = { .first_ms = 5 * MIN,
 	.max_ms = 60 * MIN, .expire_ms = 7200 * MIN,
-	.delay_notice_ms = 240 * MIN, .factor = 2.0 };
+	.delay_notice_ms = 240 * MIN, .factor_percent = 200 };
 
 static const struct next_case {
 	const char *what;
@@ -68,14 +68,14 @@ test_next(void **state)
 static void
 test_odd_values(void **state)
 {
-	static const double factors[] = { 0.0, -1.0, 1.0, 1e300, NAN,
-		INFINITY, -INFINITY };
+	static const unsigned factors[] = { 0, 1, 99, 100, 101, 1000,
+		UINT_MAX };
 	static const int64_t times[] = { INT64_MIN, -1, 0, 1, MIN, INT64_MAX };
 	const size_t n = sizeof(times) / sizeof(times[0]);
 
 	(void)state;
 	for (size_t i = 0; i < 7 * n * n; i++) {
-		struct conf_retry r = { .factor = factors[i % 7],
+		struct conf_retry r = { .factor_percent = factors[i % 7],
 			.first_ms = times[i / 7 % n],
 			.max_ms = times[i / 7 / n], .delay_notice_ms = 0 };
 		int64_t got = schedule_next(&r, 30, NOW, 0, NEVER, false,
