@@ -1,0 +1,207 @@
+/*
+ * Takes a question through as many messages as its chain of names needs.
+ * Every step is bounded: links, questions, and time for the whole.
+ */
+#include "config.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <event2/event.h>
+
+#include "base/mem.h"
+#include "resolver/dns_answer.h"
+#include "resolver/dns_chain.h"
+#include "resolver/dns_lookup.h"
+
+struct dns_lookup {
+	const struct dns_lookup_env *env;
+	dns_lookup_cb *cb;
+	void *arg;
+	struct event *timer;
+	dns_name name;			/* asked for */
+	dns_name current;		/* after the links so far */
+	uint16_t type;
+	struct dns_ask *ask;
+	struct dns_msg *msg;		/* in work */
+	struct dns_chain chain;		/* of msg */
+	size_t links;			/* followed so far */
+	uint32_t ttl;			/* smallest so far */
+	enum dns_security security, chain_security;
+	int ede;
+};
+
+static void
+lookup_free(struct dns_lookup *l)
+{
+	dns_query_cancel(&l->ask);
+	dns_msg_free(&l->msg);
+	event_free(l->timer);
+	free(l);
+}
+
+/* Last act: detaches, frees, then calls. */
+static void
+finish(struct dns_lookup *l, const struct dns_answer_parts *parts)
+{
+	struct dns_answer *a = dns_answer_make(parts);
+	dns_lookup_cb *cb = l->cb;
+	void *arg = l->arg;
+
+	lookup_free(l);
+	cb(a, arg);
+}
+
+static void
+finish_later(struct dns_lookup *l, enum dns_security security,
+	const char *why)
+{
+	struct dns_answer_parts parts = { .name = l->name,
+		.canonical = l->current, .type = l->type,
+		.result = DNS_LATER, .security = security,
+		.chain_security = l->chain_security, .why = why,
+		.ede = l->ede };
+
+	if (l->env->dnssec == CONF_DNSSEC_OFF)
+		parts.security = DNS_SEC_UNKNOWN;
+	finish(l, &parts);
+}
+
+static uint32_t
+ttl_clamp(const struct dns_lookup *l, uint32_t ttl)
+{
+	if (l->ttl < ttl)
+		ttl = l->ttl;
+	if (ttl < l->env->min_ttl_s)
+		ttl = l->env->min_ttl_s;
+	return ttl > l->env->max_ttl_s ? l->env->max_ttl_s : ttl;
+}
+
+static void
+finish_positive(struct dns_lookup *l)
+{
+	struct dns_answer_parts parts = { .name = l->name,
+		.canonical = l->chain.last, .type = l->type,
+		.result = DNS_FOUND, .security = l->security,
+		.chain_security = l->chain_security, .ede = l->msg->ede };
+	struct dns_set *set = xmalloc(sizeof(*set));
+
+	(void)dns_set_find(l->msg, DNS_ANSWER, l->chain.last, l->type, set);
+	parts.set = set;
+	parts.ttl_s = ttl_clamp(l, set->ttl);
+	finish(l, &parts);
+	free(set);
+}
+
+static void
+finish_negative(struct dns_lookup *l)
+{
+	struct dns_answer_parts parts = { .name = l->name,
+		.canonical = l->chain.last, .type = l->type,
+		.result = l->chain.end == DNS_END_NXDOMAIN ? DNS_NXDOMAIN :
+			DNS_NODATA,
+		.security = l->security,
+		.chain_security = l->chain_security, .ede = l->msg->ede };
+
+	parts.ttl_s = ttl_clamp(l,
+		dns_chain_negative_ttl(l->msg, l->chain.last));
+	finish(l, &parts);
+}
+
+static void on_reply(const struct dns_reply *, void *arg);
+
+static void
+ask(struct dns_lookup *l)
+{
+	l->ask = dns_query_start(l->env->query, l->current, l->type, on_reply,
+		l);
+}
+
+/* The message in work has been judged: what it says is taken over. */
+static void
+settle(struct dns_lookup *l)
+{
+	l->links += l->chain.count;
+	if (l->links > DNS_CHAIN_MAX) {
+		finish_later(l, DNS_SEC_INDETERMINATE,
+			"CNAME chain too long");
+		return;
+	}
+	if (l->chain.ttl < l->ttl)
+		l->ttl = l->chain.ttl;
+	switch (l->chain.end) {
+	case DNS_END_ANSWER:
+		finish_positive(l);
+		return;
+	case DNS_END_NODATA:
+	case DNS_END_NXDOMAIN:
+		finish_negative(l);
+		return;
+	default:
+		dns_name_copy(l->current, l->chain.last);
+		dns_msg_free(&l->msg);
+		ask(l);
+	}
+}
+
+static void
+on_reply(const struct dns_reply *r, void *arg)
+{
+	struct dns_lookup *l = arg;
+
+	l->ask = NULL;
+	l->msg = r->msg;
+	if (r->msg == NULL) {
+		l->ede = r->ede;
+		finish_later(l, DNS_SEC_INDETERMINATE, r->why);
+		return;
+	}
+	dns_chain_follow(l->msg, l->current, l->type, &l->chain);
+	if (l->chain.end == DNS_END_BAD) {
+		finish_later(l, DNS_SEC_INDETERMINATE, l->chain.why);
+		return;
+	}
+	settle(l);
+}
+
+static void
+on_timeout(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	finish_later(arg, DNS_SEC_INDETERMINATE,
+		"the lookup took longer than it may");
+}
+
+struct dns_lookup *
+dns_lookup_start(const struct dns_lookup_env *env, const uint8_t *name,
+	uint16_t type, dns_lookup_cb *cb, void *arg)
+{
+	struct dns_lookup *l = xcalloc(1, sizeof(*l));
+	struct timeval tv = { (time_t)(env->lookup_ms / 1000),
+		(suseconds_t)(env->lookup_ms % 1000 * 1000) };
+
+	l->env = env;
+	l->cb = cb;
+	l->arg = arg;
+	l->type = type;
+	l->ttl = UINT32_MAX;
+	l->ede = -1;
+	dns_name_copy(l->name, name);
+	dns_name_copy(l->current, name);
+	l->timer = evtimer_new(env->base, on_timeout, l);
+	if (l->timer == NULL || evtimer_add(l->timer, &tv) != 0)
+		abort();	/* out of memory */
+	ask(l);
+	return l;
+}
+
+void
+dns_lookup_cancel(struct dns_lookup **lp)
+{
+	if (*lp == NULL)
+		return;
+	lookup_free(*lp);
+	*lp = NULL;
+}

@@ -1,0 +1,17 @@
+/*
+ * The nameservers of a resolv.conf(5) file; for resolver.c and its test.
+ */
+#ifndef RESOLVER_DNS_SERVERS_H
+#define RESOLVER_DNS_SERVERS_H
+
+#include <stddef.h>
+
+#include "base/conf.h"
+
+/* Reads at most max addresses (port 53; text is owned by them).  Lines that
+ * make no sense are passed over, as resolv.conf(5) has it. */
+enum status dns_servers_read(const char *path, struct conf_addr *out,
+	size_t max, size_t *count_out) MUST_CHECK;
+void dns_servers_free(struct conf_addr *, size_t count);
+
+#endif
