@@ -10,6 +10,8 @@
  * ready() the owner may call session_send() or session_quit().  The session
  * frees nothing under its own callbacks: after closed() the owner puts it on
  * a reap list and calls session_free() from the loop.
+ *
+ * The process must ignore SIGPIPE.
  */
 #ifndef SMTPD_OUT_SESSION_H
 #define SMTPD_OUT_SESSION_H
@@ -103,7 +105,10 @@ struct session_env {
 struct session *session_start(const struct session_env *,
 	const struct session_target *, const struct session_callbacks *,
 	void *arg);
-/* Only in READY. */
+/* True when session_send() may be called: READY, without a transaction. */
+bool session_is_ready(const struct session *);
+/* Only when ready; if the session has ended since, done() follows all the
+ * same, with every recipient to be tried later on another connection. */
 void session_send(struct session *, struct session_txn *);
 /* Orderly end: QUIT from READY at once; elsewhere after what must not be
  * interrupted (BODY, EOM).  closed() follows within the QUIT timeout. */

@@ -1,0 +1,223 @@
+/*
+ * OpenSSL, used directly on a non-blocking socket: the boundary of STARTTLS is
+ * then ours, and what the library wants is seen as it is.  The error queue is
+ * per thread and sticky, so that it is cleared before every call.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+
+#include "base/mem.h"
+#include "base/str.h"
+#include "smtpd-out/tls.h"
+
+struct tls_client {
+	SSL_CTX *ctx;
+};
+
+struct tls {
+	SSL *ssl;
+	bool refused;
+	char error[TLS_ERROR_MAX];
+};
+
+/* The oldest entry of the queue is the cause, later ones its echo. */
+static void
+take_error(char err[TLS_ERROR_MAX], const char *otherwise)
+{
+	unsigned long code = ERR_peek_error();
+	const char *reason = code != 0 ? ERR_reason_error_string(code) : NULL;
+
+	(void)str_copy(err, TLS_ERROR_MAX, reason != NULL ? reason :
+		otherwise);
+	ERR_clear_error();
+}
+
+struct tls_client *
+tls_client_new(const struct conf *conf, char err[TLS_ERROR_MAX])
+{
+	struct tls_client *client = xcalloc(1, sizeof(*client));
+
+	/* Nothing of the configuration matters until certificates are
+	 * verified. */
+	(void)conf;
+	ERR_clear_error();
+	client->ctx = SSL_CTX_new(TLS_client_method());
+	if (client->ctx == NULL ||
+	    SSL_CTX_set_min_proto_version(client->ctx, TLS1_2_VERSION) != 1) {
+		take_error(err, "no TLS context");
+		tls_client_free(&client);
+		return NULL;
+	}
+	SSL_CTX_set_options(client->ctx, SSL_OP_NO_COMPRESSION |
+		SSL_OP_NO_RENEGOTIATION);
+	SSL_CTX_set_mode(client->ctx, SSL_MODE_ENABLE_PARTIAL_WRITE |
+		SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+		SSL_MODE_RELEASE_BUFFERS);
+	SSL_CTX_clear_mode(client->ctx, SSL_MODE_AUTO_RETRY);
+	(void)SSL_CTX_set_session_cache_mode(client->ctx, SSL_SESS_CACHE_OFF);
+	SSL_CTX_set_verify(client->ctx, SSL_VERIFY_NONE, NULL);
+	return client;
+}
+
+void
+tls_client_free(struct tls_client **client)
+{
+	if (*client == NULL)
+		return;
+	SSL_CTX_free((*client)->ctx);
+	mem_free(client);
+}
+
+/*
+ * Everything that depends on the demand of one connection: here verification
+ * is added for the levels that ask for it.
+ */
+static bool
+apply_demand(SSL *ssl, const struct demand *demand)
+{
+	/* RFC 7435: where clear text would do, weak TLS is still better, and
+	 * old servers have small keys. */
+	if (demand->level <= DEMAND_MAY)
+		SSL_set_security_level(ssl, 0);
+	return true;
+}
+
+struct tls *
+tls_new(struct tls_client *client, const struct tls_params *params, int fd,
+	char err[TLS_ERROR_MAX])
+{
+	struct tls *tls = xcalloc(1, sizeof(*tls));
+
+	ERR_clear_error();
+	tls->ssl = SSL_new(client->ctx);
+	if (tls->ssl == NULL || SSL_set_fd(tls->ssl, fd) != 1 ||
+	    !apply_demand(tls->ssl, params->demand))
+		goto fail;
+	if (str_is_domain(params->host) &&
+	    SSL_set_tlsext_host_name(tls->ssl, params->host) != 1)
+		goto fail;
+	SSL_set_connect_state(tls->ssl);
+	return tls;
+fail:
+	take_error(err, "no TLS session");
+	tls_free(&tls);
+	return NULL;
+}
+
+void
+tls_free(struct tls **tls)
+{
+	if (*tls == NULL)
+		return;
+	SSL_free((*tls)->ssl);
+	ERR_clear_error();
+	mem_free(tls);
+}
+
+/* rc is what the call returned, 1 for success. */
+static enum tls_result
+result(struct tls *tls, int rc, int saved_errno)
+{
+	switch (SSL_get_error(tls->ssl, rc)) {
+	case SSL_ERROR_NONE:
+		return TLS_OK;
+	case SSL_ERROR_WANT_READ:
+		return TLS_WANT_READ;
+	case SSL_ERROR_WANT_WRITE:
+		return TLS_WANT_WRITE;
+	case SSL_ERROR_ZERO_RETURN:
+		(void)str_copy(tls->error, sizeof(tls->error),
+			"closed by peer");
+		return TLS_ENDED;
+	case SSL_ERROR_SSL:
+		tls->refused = ERR_GET_REASON(ERR_peek_error()) !=
+			SSL_R_UNEXPECTED_EOF_WHILE_READING;
+		take_error(tls->error, "protocol error");
+		return TLS_FAILED;
+	default:
+		take_error(tls->error, saved_errno != 0 ?
+			strerror(saved_errno) : "closed by peer");
+		return TLS_FAILED;
+	}
+}
+
+enum tls_result
+tls_handshake(struct tls *tls)
+{
+	int rc;
+
+	ERR_clear_error();
+	errno = 0;
+	rc = SSL_do_handshake(tls->ssl);
+	return result(tls, rc, errno);
+}
+
+enum tls_result
+tls_read(struct tls *tls, void *to, size_t len, size_t *got_out)
+{
+	int rc;
+
+	*got_out = 0;
+	ERR_clear_error();
+	errno = 0;
+	rc = SSL_read_ex(tls->ssl, to, len, got_out);
+	return result(tls, rc, errno);
+}
+
+enum tls_result
+tls_write(struct tls *tls, const void *from, size_t len, size_t *sent_out)
+{
+	int rc;
+
+	*sent_out = 0;
+	ERR_clear_error();
+	errno = 0;
+	rc = SSL_write_ex(tls->ssl, from, len, sent_out);
+	return result(tls, rc, errno);
+}
+
+bool
+tls_pending(const struct tls *tls)
+{
+	return SSL_pending(tls->ssl) > 0;
+}
+
+void
+tls_goodbye(struct tls *tls)
+{
+	ERR_clear_error();
+	if (SSL_is_init_finished(tls->ssl))
+		(void)SSL_shutdown(tls->ssl);
+	ERR_clear_error();
+}
+
+const char *
+tls_error(const struct tls *tls)
+{
+	return tls->error;
+}
+
+bool
+tls_refused(const struct tls *tls)
+{
+	return tls->refused;
+}
+
+const char *
+tls_proto(const struct tls *tls)
+{
+	return SSL_get_version(tls->ssl);
+}
+
+const char *
+tls_cipher(const struct tls *tls)
+{
+	return SSL_get_cipher_name(tls->ssl);
+}

@@ -1,0 +1,68 @@
+/*
+ * TLS for the SMTP client: one context shared by the sessions of a worker, and
+ * one struct tls for each connection.  The only client file that sees OpenSSL.
+ *
+ * What a connection must verify is decided when it is made, from its demand:
+ * DEMAND_MAY and DEMAND_ENCRYPT take any certificate (RFC 7435).  TLS 1.2 is
+ * the oldest version.  Sessions are never resumed: nothing is verified again
+ * in a resumption, so that one would carry over what it had been made under.
+ *
+ * OpenSSL writes to the socket with write(2): the process must ignore SIGPIPE.
+ */
+#ifndef SMTPD_OUT_TLS_H
+#define SMTPD_OUT_TLS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/conf.h"
+#include "base/err.h"
+#include "policy/policy.h"
+
+#define TLS_ERROR_MAX 256
+
+struct tls_client;
+struct tls;
+
+enum tls_result {
+	TLS_OK = 0,
+	TLS_WANT_READ,		/* again when the socket is readable */
+	TLS_WANT_WRITE,		/* again when it is writable */
+	TLS_ENDED,		/* the peer closed in order */
+	TLS_FAILED		/* tls_error() says why */
+};
+
+/* What is demanded of one connection; borrowed by tls_new() only. */
+struct tls_params {
+	const char *host;	/* for SNI (RFC 6066 3), unless a literal */
+	const struct demand *demand;
+};
+
+/* NULL with a reason in err when the library or its files fail. */
+struct tls_client *tls_client_new(const struct conf *,
+	char err[TLS_ERROR_MAX]);
+void tls_client_free(struct tls_client **);	/* after all its sessions */
+
+/* Prepares a handshake on a connected non-blocking socket, which stays the
+ * caller's.  NULL with a reason in err. */
+struct tls *tls_new(struct tls_client *, const struct tls_params *, int fd,
+	char err[TLS_ERROR_MAX]);
+void tls_free(struct tls **);
+
+/* TLS_OK: done, and all that the demand asks of the peer is verified. */
+enum tls_result tls_handshake(struct tls *) MUST_CHECK;
+enum tls_result tls_read(struct tls *, void *, size_t, size_t *got_out)
+	MUST_CHECK;
+enum tls_result tls_write(struct tls *, const void *, size_t,
+	size_t *sent_out) MUST_CHECK;
+bool tls_pending(const struct tls *);	/* bytes wait inside */
+void tls_goodbye(struct tls *);		/* close_notify, without waiting */
+
+const char *tls_error(const struct tls *);
+/* True when the failure is the peer's alert or a protocol fault, not just the
+ * end of the connection. */
+bool tls_refused(const struct tls *);
+const char *tls_proto(const struct tls *);	/* "TLSv1.3" */
+const char *tls_cipher(const struct tls *);
+
+#endif
