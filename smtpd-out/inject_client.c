@@ -1,0 +1,477 @@
+/*
+ * Connections of submitters: reading, writing, timers, reaping.  What the
+ * bytes mean is the session's matter.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "smtpd-out/inject_client.h"
+
+#define READ_BYTES (32U * 1024)
+#define IN_MAX (2 * READ_BYTES)
+#define LINGER_MS 2000		/* for the peer to take the last reply */
+#define SLOT_BITS 20		/* of a request number */
+#define SLOT_MASK ((UINT64_C(1) << SLOT_BITS) - 1)
+
+struct inject_client {
+	TAILQ_ENTRY(inject_client) link;	/* in dead */
+	struct inject_clients *all;
+	size_t slot;
+	uint64_t request;		/* 0: the queue is not asked */
+	int fd;
+	bool eof;			/* the peer sends no more */
+	bool lingering;			/* we send no more */
+	struct inject_session *session;
+	struct buf in;
+	struct event *read_ev, *write_ev, *timer_ev;
+	int64_t timer_ms;		/* when the timer will fire */
+	char origin[INJECT_ORIGIN_BYTES];
+};
+
+static void turn(struct inject_client *);
+
+/* ---- closing ---------------------------------------------------------------- */
+
+static void
+on_reap(evutil_socket_t fd, short what, void *arg)
+{
+	struct inject_clients *all = arg;
+	struct inject_client *c;
+
+	(void)fd;
+	(void)what;
+	while ((c = TAILQ_FIRST(&all->dead)) != NULL) {
+		TAILQ_REMOVE(&all->dead, c, link);
+		event_free(c->timer_ev);
+		event_free(c->write_ev);
+		event_free(c->read_ev);
+		free(c);
+	}
+	if (all->count == 0 && all->empty != NULL)
+		all->empty(all->empty_arg);
+}
+
+/* Ends the connection now; the struct lives until the loop's next turn. */
+static void
+client_close(struct inject_client *c)
+{
+	struct inject_clients *all = c->all;
+
+	if (c->fd < 0)
+		return;
+	(void)event_del(c->read_ev);
+	(void)event_del(c->write_ev);
+	(void)event_del(c->timer_ev);
+	inject_session_free(&c->session);
+	buf_clear(&c->in);
+	(void)close(c->fd);
+	c->fd = -1;
+	all->slots[c->slot] = NULL;
+	all->count--;
+	TAILQ_INSERT_TAIL(&all->dead, c, link);
+	event_active(all->reap_ev, EV_TIMEOUT, 0);
+}
+
+/* ---- moving bytes ------------------------------------------------------------- */
+
+/* False when the connection is broken. */
+static bool
+write_out(struct inject_client *c)
+{
+	struct buf *out = inject_session_output(c->session);
+
+	while (out->len > 0) {
+		ssize_t n = send(c->fd, buf_data(out), out->len,
+			MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return errno == EAGAIN || errno == EWOULDBLOCK;
+		buf_drain(out, (size_t)n);
+	}
+	buf_clear(out);
+	return true;
+}
+
+static bool
+read_in(struct inject_client *c)
+{
+	uint8_t *room = buf_reserve(&c->in, READ_BYTES);
+	ssize_t n;
+
+	if (room == NULL)	/* as much as we keep; later */
+		return true;
+	n = recv(c->fd, room, READ_BYTES, MSG_DONTWAIT);
+	if (n > 0)
+		buf_commit(&c->in, (size_t)n);
+	else if (n == 0)
+		c->eof = true;
+	else if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
+		return false;
+	return true;
+}
+
+static void
+feed(struct inject_client *c)
+{
+	size_t used;
+
+	if (c->all->paused)
+		return;
+	used = inject_session_input(c->session, buf_data(&c->in), c->in.len);
+	buf_drain(&c->in, used);
+	if (c->in.len == 0)
+		buf_clear(&c->in);
+}
+
+/* ---- what to wait for ----------------------------------------------------------- */
+
+static void
+want(struct event *ev, bool wanted)
+{
+	if (wanted && !event_pending(ev, EV_READ | EV_WRITE, NULL))
+		(void)event_add(ev, NULL);
+	else if (!wanted)
+		(void)event_del(ev);
+}
+
+/* The timer is only moved when it would fire too late: most sessions are over
+ * long before. */
+static void
+arm(struct inject_client *c, int64_t deadline_ms)
+{
+	int64_t left_ms = deadline_ms - clock_mono_ms();
+	struct timeval tv;
+
+	if (c->timer_ms != 0 && c->timer_ms <= deadline_ms)
+		return;
+	if (left_ms < 0)
+		left_ms = 0;
+	tv.tv_sec = (time_t)(left_ms / 1000);
+	tv.tv_usec = (suseconds_t)(left_ms % 1000) * 1000;
+	(void)evtimer_add(c->timer_ev, &tv);
+	c->timer_ms = deadline_ms;
+}
+
+/*
+ * The last reply is out.  Closing a socket with unread input makes the kernel
+ * reset the connection, which can cost the peer that reply: so read (and drop)
+ * a little longer.
+ */
+static void
+linger(struct inject_client *c)
+{
+	if (c->eof) {
+		client_close(c);
+		return;
+	}
+	if (!c->lingering) {
+		c->lingering = true;
+		(void)shutdown(c->fd, SHUT_WR);
+	}
+	buf_clear(&c->in);
+	want(c->write_ev, false);
+	want(c->read_ev, true);
+	arm(c, clock_mono_ms() + LINGER_MS);
+}
+
+/* One step of everything that can go on; decides what to wait for. */
+static void
+turn(struct inject_client *c)
+{
+	bool waiting, room;
+
+	feed(c);
+	if (!write_out(c)) {
+		client_close(c);
+		return;
+	}
+	/* Output that has gone may have let input in. */
+	feed(c);
+	if (inject_session_done(c->session)) {
+		linger(c);
+		return;
+	}
+	waiting = !inject_session_wants_input(c->session) || c->all->paused;
+	if (c->eof && !waiting &&
+	    inject_session_output(c->session)->len == 0) {
+		client_close(c);	/* it will not say the rest */
+		return;
+	}
+	room = buf_room(&c->in) >= READ_BYTES;
+	want(c->read_ev, !waiting && room && !c->eof);
+	want(c->write_ev, inject_session_output(c->session)->len > 0);
+	arm(c, inject_session_deadline_ms(c->session));
+}
+
+static void
+on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	struct inject_client *c = arg;
+
+	(void)fd;
+	(void)what;
+	if (!read_in(c)) {
+		client_close(c);
+		return;
+	}
+	turn(c);
+}
+
+static void
+on_writable(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	turn(arg);
+}
+
+static void
+on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct inject_client *c = arg;
+
+	(void)fd;
+	(void)what;
+	c->timer_ms = 0;
+	if (c->lingering) {
+		client_close(c);
+		return;
+	}
+	inject_session_timeout(c->session);
+	turn(c);
+}
+
+/* ---- the queue, for a session ---------------------------------------------------- */
+
+static uint64_t
+port_request(void *arg, struct inject_session *session)
+{
+	struct inject_client *c = arg;
+
+	(void)session;
+	c->request = c->all->next_request++ << SLOT_BITS | c->slot;
+	return c->request;
+}
+
+static void
+port_forget(void *arg, uint64_t request)
+{
+	struct inject_client *c = arg;
+
+	if (c->request == request)
+		c->request = 0;
+}
+
+static enum status
+port_submit(void *arg, uint64_t request, const struct msg_submit *msg)
+{
+	struct inject_clients *all = ((struct inject_client *)arg)->all;
+
+	return all->queue->submit(all->queue_arg, request, msg);
+}
+
+static enum status
+port_body_open(void *arg, uint64_t request)
+{
+	struct inject_clients *all = ((struct inject_client *)arg)->all;
+
+	return all->queue->body_open(all->queue_arg, request);
+}
+
+static void
+port_body_drop(void *arg, uint64_t request, uint64_t token)
+{
+	struct inject_clients *all = ((struct inject_client *)arg)->all;
+
+	all->queue->body_drop(all->queue_arg, request, token);
+}
+
+static const struct inject_port port = {
+	port_request, port_forget, port_submit, port_body_open,
+	port_body_drop,
+};
+
+/* ---- the table --------------------------------------------------------------------- */
+
+static bool
+free_slot(struct inject_clients *all, size_t *slot_out)
+{
+	size_t total = all->conf->limit.sessions;
+
+	for (size_t i = 1; i <= total; i++) {
+		size_t slot = (all->last_slot + i) % total;
+
+		if (all->slots[slot] != NULL)
+			continue;
+		all->last_slot = *slot_out = slot;
+		return true;
+	}
+	return false;
+}
+
+/* No room for a session: a word, and that is all. */
+static void
+turn_away(int fd)
+{
+	const struct inject_reply_row *row = inject_reply_row(REPLY_BUSY);
+	char text[128];
+	int n = snprintf(text, sizeof(text), "%d %s %s\r\n", row->code,
+		row->enhanced, row->text);
+
+	(void)!send(fd, text, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT);
+	(void)close(fd);
+	if (log_once("inject_busy"))
+		log_warn("inject_busy", "reply", row->text, NULL);
+}
+
+void
+inject_client_new(struct inject_clients *all, int fd,
+	const struct conf_listen *listen, const char *origin,
+	enum inject_reply refusal)
+{
+	struct inject_session_args args = {
+		.conf = all->conf,
+		.listen = listen,
+		.pool = &all->pool,
+		.port = &port,
+		.id = all->next_session,
+		.origin = origin,
+	};
+	struct inject_client *c;
+	size_t slot;
+
+	if (!free_slot(all, &slot)) {
+		turn_away(fd);
+		return;
+	}
+	all->next_session++;
+	c = xcalloc(1, sizeof(*c));
+	c->all = all;
+	c->slot = slot;
+	c->fd = fd;
+	(void)str_copy(c->origin, sizeof(c->origin), origin);
+	buf_init(&c->in, IN_MAX);
+	c->read_ev = event_new(all->base, fd, EV_READ | EV_PERSIST,
+		on_readable, c);
+	c->write_ev = event_new(all->base, fd, EV_WRITE, on_writable, c);
+	c->timer_ev = evtimer_new(all->base, on_timer, c);
+	if (c->read_ev == NULL || c->write_ev == NULL || c->timer_ev == NULL)
+		abort();	/* memory: see base/mem.h */
+	args.port_arg = c;
+	c->session = inject_session_new(&args);
+	all->slots[slot] = c;
+	all->count++;
+	inject_session_start(c->session, refusal);
+	turn(c);
+}
+
+size_t
+inject_clients_of(const struct inject_clients *all, const char *origin)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < all->conf->limit.sessions; i++)
+		if (all->slots[i] != NULL &&
+		    strcmp(all->slots[i]->origin, origin) == 0)
+			n++;
+	return n;
+}
+
+static struct inject_client *
+client_of(const struct inject_clients *all, uint64_t request)
+{
+	size_t slot = (size_t)(request & SLOT_MASK);
+	struct inject_client *c = slot < all->conf->limit.sessions ?
+		all->slots[slot] : NULL;
+
+	return c != NULL && request != 0 && c->request == request ? c : NULL;
+}
+
+struct inject_session *
+inject_clients_find(struct inject_clients *all, uint64_t request)
+{
+	struct inject_client *c = client_of(all, request);
+
+	return c == NULL ? NULL : c->session;
+}
+
+void
+inject_clients_answered(struct inject_clients *all, uint64_t request)
+{
+	size_t slot = (size_t)(request & SLOT_MASK);
+
+	/* The answer may have ended the request: go by the slot. */
+	if (slot < all->conf->limit.sessions && all->slots[slot] != NULL)
+		turn(all->slots[slot]);
+}
+
+void
+inject_clients_pause(struct inject_clients *all, bool paused)
+{
+	all->paused = paused;
+	for (size_t i = 0; i < all->conf->limit.sessions; i++) {
+		struct inject_client *c = all->slots[i];
+
+		if (c == NULL)
+			continue;
+		if (paused && !c->lingering)
+			want(c->read_ev, false);
+		else if (!paused)
+			turn(c);
+	}
+}
+
+void
+inject_clients_stop(struct inject_clients *all)
+{
+	for (size_t i = 0; i < all->conf->limit.sessions; i++) {
+		struct inject_client *c = all->slots[i];
+
+		if (c == NULL)
+			continue;
+		inject_session_stop(c->session);
+		turn(c);
+	}
+	event_active(all->reap_ev, EV_TIMEOUT, 0);
+}
+
+void
+inject_clients_init(struct inject_clients *all, struct event_base *base,
+	const struct conf *conf)
+{
+	memset(all, 0, sizeof(*all));
+	all->base = base;
+	all->conf = conf;
+	all->slots = xcalloc(conf->limit.sessions, sizeof(all->slots[0]));
+	all->next_session = (uint64_t)clock_wall_us();
+	all->next_request = 1;
+	TAILQ_INIT(&all->dead);
+	all->reap_ev = event_new(base, -1, 0, on_reap, all);
+	if (all->reap_ev == NULL)
+		abort();
+}
+
+void
+inject_clients_clear(struct inject_clients *all)
+{
+	all->empty = NULL;
+	for (size_t i = 0; i < all->conf->limit.sessions; i++)
+		if (all->slots[i] != NULL)
+			client_close(all->slots[i]);
+	on_reap(-1, 0, all);
+	event_free(all->reap_ev);
+	mem_free(&all->slots);
+}
