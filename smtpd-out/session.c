@@ -75,7 +75,10 @@ broken(struct session *s, enum session_event ev)
 {
 	log_error("session-table", "state", session_state_row(s->state)->name,
 		"event", session_event_name(ev), NULL);
-	s->why = outcome_local("SMTP client state table violated");
+	if (s->state == SESSION_EOM)
+		s->why = outcome_unsure(s->info.host, "internal error");
+	else
+		s->why = outcome_local("SMTP client state table violated");
 	return SESSION_CLOSED;
 }
 
