@@ -1,6 +1,6 @@
 /*
- * The life of a message in the spool, step by step; what the operator may do
- * to it; ids; lists; body files.
+ * The life of a message in the spool, step by step: adding, ids, what is due,
+ * results, holding.
  */
 #include "config.h"
 
@@ -18,8 +18,6 @@
 #include "base/str.h"
 #include "tests/unit/test_spool_util.h"
 
-static const struct spool_filter any = { .held = -1 };
-
 static size_t
 due(struct spool *s, struct spool_cursor *cursor, struct spool_delivery *out,
 	size_t max)
@@ -28,18 +26,6 @@ due(struct spool *s, struct spool_cursor *cursor, struct spool_delivery *out,
 
 	assert_int_equal(spool_due(s, test_now_ms, cursor, out, max, &count),
 		ST_OK);
-	return count;
-}
-
-static uint64_t
-act(struct spool *s, const struct spool_filter *f, enum spool_action action)
-{
-	uint64_t count;
-
-	assert_int_equal(spool_begin(s), ST_OK);
-	assert_int_equal(spool_act(s, f, action, test_now_ms, &count), ST_OK);
-	assert_int_equal(spool_commit(s), ST_OK);
-	test_check_totals(s);
 	return count;
 }
 
@@ -375,11 +361,11 @@ test_hold(void **state)
 	(void)test_add(s, "c@one.test", "x");
 	f.message_id = id;
 	f.destination = "two.test";
-	assert_int_equal(act(s, &f, SPOOL_HOLD), 1);
-	assert_int_equal(act(s, &f, SPOOL_HOLD), 1);
+	assert_int_equal(test_act(s, &f, SPOOL_HOLD), 1);
+	assert_int_equal(test_act(s, &f, SPOOL_HOLD), 1);
 	f.destination = NULL;
 	f.held = 1;
-	assert_int_equal(act(s, &f, SPOOL_HOLD), 1);
+	assert_int_equal(test_act(s, &f, SPOOL_HOLD), 1);
 	assert_int_equal(spool_stats(s, T0, &st), ST_OK);
 	assert_int_equal(st.held, 1);
 	assert_int_equal(st.due, 2);
@@ -394,8 +380,8 @@ test_hold(void **state)
 	assert_int_equal(spool_expired(s, EXPIRES, d, 1, &count), ST_OK);
 	assert_int_equal(count, 1);
 	f.message_id = 0;
-	assert_int_equal(act(s, &f, SPOOL_RELEASE), 1);
-	assert_int_equal(act(s, &f, SPOOL_RELEASE), 0);
+	assert_int_equal(test_act(s, &f, SPOOL_RELEASE), 1);
+	assert_int_equal(test_act(s, &f, SPOOL_RELEASE), 0);
 	cursor = (struct spool_cursor){ 0 };
 	assert_int_equal(due(s, &cursor, d, 4), 3);
 	spool_close(&s);
@@ -419,217 +405,9 @@ test_flush(void **state)
 			false, NULL), ST_OK);
 	assert_int_equal(spool_commit(s), ST_OK);
 	assert_int_equal(due(s, &cursor, d, 8), 0);
-	assert_int_equal(act(s, &f, SPOOL_FLUSH), 2);
+	assert_int_equal(test_act(s, &f, SPOOL_FLUSH), 2);
 	assert_int_equal(due(s, &cursor, d, 8), 2);
 	assert_int_equal(d[0].attempts, 1);
-	spool_close(&s);
-}
-
-static void
-test_filters(void **state)
-{
-	struct spool *s = test_open(*state);
-	uint64_t one = test_add(s, "a@one.test b@two.test", "x"), two;
-	struct filter_case {
-		struct spool_filter f;
-		uint64_t matches;
-	} cases[] = {
-		{ { .held = -1 }, 4 },
-		{ { .held = 1 }, 0 },
-		{ { .held = 0 }, 4 },
-		{ { .held = -1, .sender = "s@x.test" }, 4 },
-		{ { .held = -1, .sender = "" }, 0 },
-		{ { .held = -1, .sender = "S@x.test" }, 0 },
-		{ { .held = -1, .rcpt = "a@one.test" }, 2 },
-		{ { .held = -1, .rcpt = "one.test" }, 0 },
-		{ { .held = -1, .destination = "one.test" }, 2 },
-		{ { .held = -1, .destination = "test" }, 0 },
-		{ { .held = -1, .destination = ".one.test" }, 0 },
-		{ { .held = -1, .destination = ".test" }, 4 },
-		{ { .held = -1, .older_than_ms = T0 + 1 }, 2 },
-		{ { .held = -1, .older_than_ms = T0 }, 0 },
-		{ { .held = -1, .message_id = 1 }, 0 },
-		{ { .held = -1, .message_id = UINT64_MAX }, 0 },
-		{ { .held = -1, .message_id = one }, 2 },
-		{ { .held = -1, .message_id = one, .rcpt = "b@two.test" }, 1 },
-		{ { .held = -1, .message_id = one + 1 }, 0 },
-		{ { .held = -1, .message_id = 0, .destination = "two.test",
-		    .older_than_ms = T0 + 1 }, 1 },
-	};
-
-	test_now_ms = T0 + 10000;
-	two = test_add(s, "a@one.test z@three.test", "x");
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		uint64_t got = act(s, &cases[i].f, SPOOL_FLUSH);
-
-		if (got != cases[i].matches)
-			fail_msg("case %zu: %llu matches", i,
-				(unsigned long long)got);
-	}
-	assert_true(two > one);
-	spool_close(&s);
-}
-
-static void
-test_remove(void **state)
-{
-	struct spool *s = test_open(*state);
-	struct spool_filter f = { .held = -1, .rcpt = "a@one.test" };
-	uint64_t id = test_add(s, "a@one.test b@one.test c@two.test", "x");
-	struct envelope *env;
-
-	assert_int_equal(act(s, &f, SPOOL_REMOVE), 1);
-	assert_int_equal(spool_envelope(s, id, 0, &env), ST_OK);
-	assert_int_equal(env->rcpt_count, 2);
-	envelope_free(&env);
-	f.rcpt = NULL;
-	f.destination = "two.test";
-	assert_int_equal(act(s, &f, SPOOL_REMOVE), 1);
-	assert_int_equal(act(s, &any, SPOOL_REMOVE), 1);
-	assert_int_equal(act(s, &any, SPOOL_REMOVE), 0);
-	assert_int_equal(spool_envelope(s, id, 0, &env), ST_NOENT);
-	spool_close(&s);
-}
-
-/* More than a batch of spool_act, some with several deliveries. */
-static void
-test_act_many(void **state)
-{
-	struct spool *s = test_open(*state);
-	struct spool_body body = { .data = "x", .len = 1 };
-	struct spool_filter f = { .held = -1, .destination = "one.test" };
-
-	assert_int_equal(spool_begin(s), ST_OK);
-	for (int i = 0; i < 700; i++) {
-		struct envelope *env = test_envelope(i % 3 == 0 ?
-			"a@one.test b@two.test c@one.test" : "a@one.test");
-
-		assert_int_equal(spool_add(s, env, &body, T0, EXPIRES), ST_OK);
-		envelope_free(&env);
-	}
-	assert_int_equal(spool_commit(s), ST_OK);
-	assert_int_equal(act(s, &f, SPOOL_HOLD), 700);
-	assert_int_equal(act(s, &any, SPOOL_FLUSH), 934);
-	f.destination = "two.test";
-	assert_int_equal(act(s, &f, SPOOL_REMOVE), 234);
-	assert_int_equal(act(s, &any, SPOOL_REMOVE), 700);
-	spool_close(&s);
-}
-
-struct listed {
-	unsigned rows;
-	uint64_t last_message;
-	char text[SPOOL_TEXT_MAX];
-};
-
-static void
-on_row(const struct spool_row *row, void *arg)
-{
-	struct listed *l = arg;
-
-	assert_true(row->delivery.message_id >= l->last_message);
-	assert_string_equal(row->sender, "s@x.test");
-	assert_int_equal(row->size_bytes, 1);
-	l->last_message = row->delivery.message_id;
-	l->rows++;
-	(void)str_copy(l->text, sizeof(l->text), row->text);
-}
-
-static void
-test_list_pages(void **state)
-{
-	struct spool *s = test_open(*state);
-	struct listed l = { 0 };
-	struct spool_filter f = { .held = -1, .destination = "two.test" };
-	uint64_t after = 0;
-	unsigned pages = 0;
-	bool more = true;
-
-	for (int i = 0; i < 10; i++)
-		(void)test_add(s, "a@one.test b@two.test c@one.test", "x");
-	while (more) {
-		assert_int_equal(spool_list(s, &any, &after, 3, on_row, &l,
-			&more), ST_OK);
-		pages++;
-		assert_true(pages < 100);
-	}
-	assert_int_equal(l.rows, 30);
-	assert_int_equal(pages, 4);
-	l = (struct listed){ 0 };
-	after = 0;
-	assert_int_equal(spool_list(s, &f, &after, 4, on_row, &l, &more),
-		ST_OK);
-	assert_true(more);
-	assert_int_equal(spool_list(s, &f, &after, 40, on_row, &l, &more),
-		ST_OK);
-	assert_false(more);
-	assert_int_equal(l.rows, 10);
-	f.destination = NULL;
-	f.message_id = l.last_message;
-	l = (struct listed){ 0 };
-	after = 0;
-	assert_int_equal(spool_list(s, &f, &after, 4, on_row, &l, &more),
-		ST_OK);
-	assert_int_equal(l.rows, 3);
-	assert_false(more);
-	spool_close(&s);
-}
-
-static void
-test_list_text(void **state)
-{
-	struct spool *s = test_open(*state);
-	uint64_t id = test_add(s, "a@one.test", "x"), after = 0;
-	struct spool_delivery d = test_delivery(s, id);
-	struct spool_rcpt_result r = { .text = "450 of the recipient" };
-	struct listed l = { 0 };
-	struct envelope *env;
-	bool more;
-
-	assert_int_equal(spool_list(s, &any, &after, 4, on_row, &l, &more),
-		ST_OK);
-	assert_string_equal(l.text, "");
-	assert_int_equal(spool_envelope(s, id, 0, &env), ST_OK);
-	r.rcpt_id = env->rcpts[0].id;
-	envelope_free(&env);
-	assert_int_equal(spool_begin(s), ST_OK);
-	assert_int_equal(spool_retry(s, d.id, T0, true, false, "of all"),
-		ST_OK);
-	assert_int_equal(spool_commit(s), ST_OK);
-	after = 0;
-	assert_int_equal(spool_list(s, &any, &after, 4, on_row, &l, &more),
-		ST_OK);
-	assert_string_equal(l.text, "of all");
-	assert_int_equal(spool_begin(s), ST_OK);
-	assert_int_equal(spool_results(s, d.id, &r, 1), ST_OK);
-	assert_int_equal(spool_commit(s), ST_OK);
-	after = 0;
-	assert_int_equal(spool_list(s, &any, &after, 4, on_row, &l, &more),
-		ST_OK);
-	assert_string_equal(l.text, "450 of the recipient");
-	spool_close(&s);
-}
-
-static void
-test_top(void **state)
-{
-	struct spool *s = test_open(*state);
-	struct spool_dest_stats top[3];
-	size_t count;
-
-	(void)test_add(s, "a@one.test b@two.test", "x");
-	test_now_ms += 5000;
-	(void)test_add(s, "a@two.test b@three.test", "x");
-	(void)test_add(s, "a@three.test b@three.test", "x");
-	(void)test_add(s, "a@three.test b@four.test", "x");
-	assert_int_equal(spool_top_destinations(s, top, 3, &count), ST_OK);
-	assert_int_equal(count, 3);
-	assert_string_equal(top[0].destination, "three.test");
-	assert_int_equal(top[0].deliveries, 3);
-	assert_int_equal(top[0].oldest_received_ms, T0 + 5000);
-	assert_string_equal(top[1].destination, "two.test");
-	assert_int_equal(top[1].oldest_received_ms, T0);
-	assert_string_equal(top[2].destination, "four.test");
 	spool_close(&s);
 }
 
@@ -653,154 +431,6 @@ test_meta(void **state)
 	spool_close(&s);
 }
 
-/* ---- body files ---------------------------------- */
-
-static struct envelope *
-add_file(struct spool *s, uint64_t token, size_t size_bytes, enum status want)
-{
-	struct envelope *env = test_envelope("a@one.test");
-	struct spool_body body = { .file_token = token };
-
-	env->size_bytes = size_bytes;
-	assert_int_equal(spool_add(s, env, &body, T0, EXPIRES), want);
-	return env;
-}
-
-static void
-test_file_life(void **state)
-{
-	struct spool *s = test_open(*state);
-	uint64_t token = test_body_file(s, 3000);
-	struct envelope *env;
-	struct stat sb;
-	size_t len;
-	void *data;
-	int fd;
-
-	assert_int_equal(spool_begin(s), ST_OK);
-	env = add_file(s, token, 3001, ST_PARSE);
-	envelope_free(&env);
-	env = add_file(s, token, 3000, ST_OK);
-	spool_body_file_drop(s, token);		/* nothing happens */
-	assert_int_equal(spool_commit(s), ST_OK);
-	spool_body_file_drop(s, token);
-	assert_int_equal(spool_body_get(s, env->id, &data, &len, &fd), ST_OK);
-	assert_null(data);
-	assert_int_equal(len, 3000);
-	assert_int_equal(fstat(fd, &sb), 0);
-	assert_int_equal(sb.st_size, 3000);
-	assert_int_equal(write(fd, "x", 1), -1);
-	(void)close(fd);
-	spool_close(&s);
-	s = test_open(*state);
-	assert_int_equal(test_body_files(*state), 1);
-	test_finish(s, env->id);
-	assert_int_equal(test_body_files(*state), 0);
-	test_check_totals(s);
-	envelope_free(&env);
-	spool_close(&s);
-}
-
-/* After a rollback the token is good again: alone in the next group. */
-static void
-test_file_rollback(void **state)
-{
-	struct spool *s = test_open(*state);
-	uint64_t token = test_body_file(s, 100), other = test_body_file(s, 1);
-	struct envelope *env;
-
-	assert_int_equal(spool_begin(s), ST_OK);
-	env = add_file(s, token, 100, ST_OK);
-	envelope_free(&env);
-	spool_rollback(s);
-	assert_int_equal(spool_begin(s), ST_OK);
-	env = add_file(s, token, 100, ST_OK);
-	assert_int_equal(spool_commit(s), ST_OK);
-	assert_int_equal(test_body_files(*state), 2);
-	spool_body_file_drop(s, other);
-	spool_body_file_drop(s, other);
-	spool_body_file_drop(s, UINT64_MAX);
-	assert_int_equal(test_body_files(*state), 1);
-	/* A removal that is rolled back removes nothing. */
-	assert_int_equal(spool_begin(s), ST_OK);
-	other = 0;
-	assert_int_equal(spool_act(s, &any, SPOOL_REMOVE, T0, &other), ST_OK);
-	assert_int_equal(other, 1);
-	spool_rollback(s);
-	assert_int_equal(test_body_files(*state), 1);
-	test_check_totals(s);
-	envelope_free(&env);
-	spool_close(&s);
-}
-
-static void
-test_file_50_mb(void **state)
-{
-	const size_t size = 50U << 20;
-	struct spool *s = test_open(*state);
-	struct envelope *env;
-	size_t len;
-	void *data;
-	int fd;
-
-	assert_int_equal(spool_begin(s), ST_OK);
-	env = add_file(s, test_body_file(s, size), size, ST_OK);
-	assert_int_equal(spool_commit(s), ST_OK);
-	assert_int_equal(spool_body_get(s, env->id, &data, &len, &fd), ST_OK);
-	assert_int_equal(lseek(fd, 0, SEEK_END), (off_t)size);
-	(void)close(fd);
-	assert_int_equal(act(s, &any, SPOOL_REMOVE), 1);
-	assert_int_equal(test_body_files(*state), 0);
-	envelope_free(&env);
-	spool_close(&s);
-}
-
-/* After much was removed, idle work gives the space back in slices. */
-static void
-test_idle_shrinks(void **state)
-{
-	struct spool *s = test_open(*state);
-	static const char text[7000];
-	struct spool_body body = { .data = text, .len = sizeof(text) };
-	char *path = xasprintf("%s/spool/queue.db", (char *)*state);
-	struct stat before, after;
-	unsigned slices = 0;
-
-	assert_int_equal(spool_begin(s), ST_OK);
-	for (int i = 0; i < 3000; i++) {
-		struct envelope *env = test_envelope("a@one.test");
-
-		assert_int_equal(spool_add(s, env, &body, T0, EXPIRES), ST_OK);
-		envelope_free(&env);
-	}
-	assert_int_equal(spool_commit(s), ST_OK);
-	assert_int_equal(act(s, &any, SPOOL_REMOVE), 3000);
-	assert_int_equal(stat(path, &before), 0);
-	while (spool_idle(s))
-		assert_true(++slices < 50);
-	assert_true(slices > 1);
-	spool_close(&s);
-	assert_int_equal(stat(path, &after), 0);
-	assert_true(after.st_size < before.st_size / 2);
-	free(path);
-}
-
-static void
-test_lock(void **state)
-{
-	struct spool *s = test_open(*state), *second;
-	char err[512];
-	enum status st;
-
-	second = test_try(*state, &st, err);
-	assert_null(second);
-	assert_int_equal(st, ST_DENIED);
-	assert_non_null(strstr(err, "in use"));
-	spool_close(&s);
-	s = test_open(*state);
-	spool_close(&s);
-}
-
 #define T(f) cmocka_unit_test_setup_teardown(f, test_dir_setup, \
 	test_dir_teardown)
 
@@ -808,14 +438,18 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_url), T(test_empty), T(test_add_and_read),
-		T(test_add_refuses), T(test_rollback), T(test_ids),
-		T(test_due_order), T(test_results), T(test_retry_flags),
-		T(test_hold), T(test_flush), T(test_filters), T(test_remove),
-		T(test_act_many), T(test_list_pages), T(test_list_text),
-		T(test_top), T(test_meta), T(test_file_life),
-		T(test_file_rollback), T(test_file_50_mb),
-		T(test_idle_shrinks), T(test_lock),
+		T(test_url),
+		T(test_empty),
+		T(test_add_and_read),
+		T(test_add_refuses),
+		T(test_rollback),
+		T(test_ids),
+		T(test_due_order),
+		T(test_results),
+		T(test_retry_flags),
+		T(test_hold),
+		T(test_flush),
+		T(test_meta),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

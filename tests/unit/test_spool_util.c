@@ -18,6 +18,7 @@
 #include "tests/unit/test_spool_util.h"
 
 int64_t test_now_ms = T0;
+const struct spool_filter test_any = { .held = -1 };
 static void (*step_hook)(const char *);
 
 static int64_t
@@ -265,4 +266,16 @@ test_check_totals(struct spool *s)
 		"SELECT coalesce(sum(size_bytes), 0) FROM message"));
 	for (size_t i = 0; i < sizeof(zero) / sizeof(zero[0]); i++)
 		assert_int_equal(count_of(s, zero[i]), 0);
+}
+
+uint64_t
+test_act(struct spool *s, const struct spool_filter *f, enum spool_action action)
+{
+	uint64_t count;
+
+	assert_int_equal(spool_begin(s), ST_OK);
+	assert_int_equal(spool_act(s, f, action, test_now_ms, &count), ST_OK);
+	assert_int_equal(spool_commit(s), ST_OK);
+	test_check_totals(s);
+	return count;
 }

@@ -11,6 +11,7 @@
 #define EXPIRES (T0 + 1000000)
 
 extern int64_t test_now_ms;
+extern const struct spool_filter test_any;	/* matches all */
 
 /* cmocka set-up and tear-down: *state is the path of a new directory. */
 int test_dir_setup(void **state);
@@ -33,6 +34,9 @@ struct spool_delivery test_delivery(struct spool *s, uint64_t message_id);
 /* Finishes every recipient of every delivery of a message, in one
  * transaction. */
 void test_finish(struct spool *s, uint64_t message_id);
+/* Acts in a transaction of its own, then checks the totals. */
+uint64_t test_act(struct spool *, const struct spool_filter *,
+	enum spool_action);
 /* Number of entries of DIR/spool/body. */
 unsigned test_body_files(const char *dir);
 /* Checks that the totals equal a recount and that no row is loose. */
