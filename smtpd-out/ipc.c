@@ -40,6 +40,7 @@ struct ipc {
 	enum ipc_side self, peer;
 	bool hello_seen;
 	bool failed;
+	bool write_dead;		/* the other side reads no more */
 	char why[128];
 	struct event *read_ev, *write_ev, *end_ev;
 	struct buf in;
@@ -264,18 +265,20 @@ on_writable(evutil_socket_t fd, short what, void *arg)
 	while ((c = TAILQ_FIRST(&ipc->out)) != NULL) {
 		ssize_t n = send_chunk(ipc, c);
 
-		if (n < 0) {
-			if (errno != EAGAIN && errno != EINTR)
-				ipc_fail(ipc, strerror(errno));
+		if (n < 0 && errno != EAGAIN && errno != EINTR) {
+			/* Gone; what it sent before is still to be read. */
+			ipc->write_dead = true;
 			break;
 		}
+		if (n < 0)
+			break;
 		c->started = true;
 		buf_drain(&c->bytes, (size_t)n);
 		ipc->out_bytes -= (size_t)n;
 		if (c->bytes.len == 0)
 			chunk_free(ipc, c);
 	}
-	if (c != NULL && !ipc->failed)
+	if (c != NULL && !ipc->failed && !ipc->write_dead)
 		(void)event_add(ipc->write_ev, NULL);
 }
 
@@ -310,7 +313,7 @@ ipc_send(struct ipc *ipc, uint16_t type, uint64_t id,
 	if (len < row->min_bytes || len > row->max_bytes ||
 	    ipc->out_bytes + len + HEADER_BYTES > OUT_MAX)
 		return ST_LIMIT;
-	if (ipc->failed)
+	if (ipc->failed || ipc->write_dead)
 		return ST_EOF;
 	c = chunk_for(ipc, len + HEADER_BYTES, fd);
 	if (c == NULL)

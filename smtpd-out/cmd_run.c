@@ -1,0 +1,232 @@
+/*
+ * Starting the daemon: options, configuration, leaving root, and the entry of
+ * each role.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "base/conf.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "smtpd-out/child.h"
+#include "smtpd-out/cmd_run.h"
+#include "smtpd-out/inject.h"
+#include "smtpd-out/parent.h"
+#include "smtpd-out/worker.h"
+
+/* ---- leaving root -------------------------------------------------------------- */
+
+/* A directory the service needs: made when missing, handed to its user. */
+static bool
+own_directory(const char *dir, mode_t mode, const struct passwd *pw)
+{
+	struct stat st;
+
+	if (mkdir(dir, mode) != 0 && errno != EEXIST)
+		goto fail;
+	if (stat(dir, &st) != 0)
+		goto fail;
+	/* Never take a directory that others share (/tmp, /run). */
+	if (st.st_uid == pw->pw_uid || (st.st_mode & S_ISVTX) != 0 ||
+	    (st.st_uid == 0 && st.st_gid == 0 && strcmp(dir, "/run") == 0))
+		return true;
+	if (st.st_uid != 0 || chown(dir, pw->pw_uid, pw->pw_gid) != 0) {
+		errno = st.st_uid != 0 ? EPERM : errno;
+		goto fail;
+	}
+	return true;
+fail:
+	log_error("directory", "path", dir, "reason", strerror(errno), NULL);
+	return false;
+}
+
+static bool
+own_socket_directory(const char *url, const struct passwd *pw)
+{
+	char *dir, *slash;
+	bool ok;
+
+	if (strncmp(url, "unix:", 5) != 0)
+		return true;
+	dir = xstrdup(url + 5);
+	slash = strrchr(dir, '/');
+	if (slash == NULL || slash == dir) {
+		free(dir);
+		return true;
+	}
+	*slash = '\0';
+	ok = own_directory(dir, 0755, pw);
+	free(dir);
+	return ok;
+}
+
+static bool
+own_directories(const struct conf *conf, const struct passwd *pw)
+{
+	bool ok = own_directory(conf->spool + strlen("sqlite:"), 0700, pw) &&
+		own_socket_directory(conf->control, pw);
+
+	for (size_t i = 0; ok && i < conf->listen_count; i++)
+		ok = own_socket_directory(conf->listens[i].addr.text, pw);
+	return ok;
+}
+
+/* Started as root: become conf->user for good.  No part needs root. */
+static int
+leave_root(const struct conf *conf)
+{
+	const struct passwd *pw;
+
+	if (geteuid() != 0)
+		return EX_OK;
+	pw = getpwnam(conf->user);
+	if (pw == NULL) {
+		log_error("user", "name", conf->user, "reason",
+			"no such user; create it or set \"user\"", NULL);
+		return EX_CONFIG;
+	}
+	if (!own_directories(conf, pw))
+		return EX_CANTCREAT;
+	if (pw->pw_uid == 0) {
+		log_warn("user", "name", conf->user, "reason",
+			"runs as root, which nothing here needs", NULL);
+		return EX_OK;
+	}
+	if (initgroups(pw->pw_name, pw->pw_gid) != 0 ||
+	    setgid(pw->pw_gid) != 0 || setuid(pw->pw_uid) != 0 ||
+	    setuid(0) == 0) {
+		log_error("user", "name", conf->user, "reason",
+			"cannot leave root", NULL);
+		return EX_NOPERM;
+	}
+	return EX_OK;
+}
+
+/* ---- smtpd-out run --------------------------------------------------------------- */
+
+static int
+usage(void)
+{
+	(void)fprintf(stderr,
+		"usage: smtpd-out run [-c FILE] [--check-config]\n");
+	return EX_USAGE;
+}
+
+static int
+load(const char *path, char **text_out, struct conf **conf_out)
+{
+	char err[CONF_ERR_MAX];
+
+	if (conf_read(path, text_out, err) == ST_OK &&
+	    conf_parse(path, *text_out, conf_out, err) == ST_OK)
+		return EX_OK;
+	(void)fprintf(stderr, "smtpd-out: %s\n", err);
+	mem_free(text_out);
+	return EX_CONFIG;
+}
+
+int
+cmd_run(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "config", required_argument, NULL, 'c' },
+		{ "check-config", no_argument, NULL, 'n' },
+		{ NULL, 0, NULL, 0 },
+	};
+	const char *path = CONF_DEFAULT_FILE;
+	bool check_only = false;
+	struct conf *conf = NULL;
+	char *text = NULL;
+	int opt, status;
+
+	while ((opt = getopt_long(argc, argv, "c:n", options, NULL)) != -1) {
+		if (opt == 'c')
+			path = optarg;
+		else if (opt == 'n')
+			check_only = true;
+		else
+			return usage();
+	}
+	if (optind < argc)
+		return usage();
+	status = load(path, &text, &conf);
+	if (status != EX_OK)
+		return status;
+	if (check_only) {
+		(void)printf("%s: configuration is valid\n", path);
+		conf_free(&conf);
+		free(text);
+		return EX_OK;
+	}
+	log_init("parent", conf->log_target, conf->log_level);
+	status = leave_root(conf);
+	if (status != EX_OK) {
+		conf_free(&conf);
+		free(text);
+		return status;
+	}
+	return parent_main(path, text, conf);
+}
+
+/* ---- roles ----------------------------------------------------------------------- */
+
+static char *
+inherited_conf(void)
+{
+	char *text = xmalloc(CONF_FILE_MAX + 1);
+	size_t used = 0;
+	ssize_t n;
+
+	while (used < CONF_FILE_MAX && (n = pread(CHILD_FD_CONF, text + used,
+	    CONF_FILE_MAX - used, (off_t)used)) > 0)
+		used += (size_t)n;
+	text[used] = '\0';
+	(void)close(CHILD_FD_CONF);
+	return text;
+}
+
+int
+cmd_role(int argc, char **argv)
+{
+	int listen_fds[64], count;
+	char err[CONF_ERR_MAX], *text;
+	struct conf *conf = NULL;
+	bool inject;
+	int status;
+
+	if (argc != 5)
+		return EX_USAGE;
+	inject = strcmp(argv[1], "inject") == 0;
+	count = (int)strtol(argv[3], NULL, 10);
+	text = inherited_conf();
+	if (count < 0 || count > 64 ||
+	    conf_parse(argv[4], text, &conf, err) != ST_OK)
+		return EX_CONFIG;
+	free(text);
+	/* An orphan would only hold its sockets. */
+	(void)prctl(PR_SET_PDEATHSIG, 15);
+	log_init(inject ? "inject" : "worker", conf->log_target,
+		conf->log_level);
+	for (int i = 0; i < count; i++)
+		listen_fds[i] = CHILD_FD_LISTEN + i;
+	if (inject)
+		status = inject_main(conf, CHILD_FD_IPC, listen_fds,
+			(size_t)count);
+	else
+		status = worker_main(conf, CHILD_FD_IPC,
+			(unsigned)strtoul(argv[2], NULL, 10));
+	conf_free(&conf);
+	return status;
+}

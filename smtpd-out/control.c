@@ -1,0 +1,469 @@
+/*
+ * Answers the queue command.  A long list is sent page by page as the client
+ * reads it, so that neither memory nor the loop depends on the queue's size.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/event.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "smtpd-out/control.h"
+#include "smtpd-out/listener.h"
+
+#define REQUEST_MAX 65536
+#define CLIENTS_MAX 32
+#define PAGE 100			/* messages listed per turn */
+#define CAT_BLOCK 65536
+#define IDLE_SECONDS 30
+
+struct control {
+	struct event_base *base;
+	struct spool *spool;
+	struct queue *queue;
+	int fd;
+	struct event *accept_ev;
+	TAILQ_HEAD(, client) clients;
+	size_t count;
+};
+
+struct client {
+	TAILQ_ENTRY(client) link;
+	struct control *control;
+	struct bufferevent *bev;
+	bool answered;			/* close when everything is written */
+	bool listing;
+	struct spool_filter filter;
+	json_t *request;		/* owns the filter's strings */
+	uint64_t after;
+	uint64_t rows;
+	int cat_fd;
+	off_t cat_at;
+};
+
+static void
+client_free(struct client *c)
+{
+	TAILQ_REMOVE(&c->control->clients, c, link);
+	c->control->count--;
+	if (c->cat_fd >= 0)
+		(void)close(c->cat_fd);
+	json_decref(c->request);
+	bufferevent_free(c->bev);
+	free(c);
+}
+
+static void
+send_json(struct client *c, json_t *object)
+{
+	char *text = json_dumps(object, JSON_COMPACT);
+
+	if (text != NULL) {
+		(void)bufferevent_write(c->bev, text, strlen(text));
+		(void)bufferevent_write(c->bev, "\n", 1);
+	}
+	free(text);
+	json_decref(object);
+}
+
+static void
+send_end(struct client *c, json_t *object, const char *error)
+{
+	(void)json_object_set_new(object, "end", json_true());
+	if (error != NULL)
+		(void)json_object_set_new(object, "error", json_string(error));
+	send_json(c, object);
+	c->answered = true;
+}
+
+static void
+fail(struct client *c, const char *error)
+{
+	send_end(c, json_object(), error);
+}
+
+/* ---- what is asked for --------------------------------------------------------- */
+
+static const char *
+text_of(const json_t *request, const char *key)
+{
+	return json_string_value(json_object_get(request, key));
+}
+
+/* "id" "destination" "sender" "rcpt" "older" (ms) "held" of a request. */
+static bool
+parse_filter(struct client *c)
+{
+	const char *id = text_of(c->request, "id");
+	json_int_t older = json_integer_value(json_object_get(c->request,
+		"older"));
+
+	memset(&c->filter, 0, sizeof(c->filter));
+	c->filter.held = -1;
+	if (id != NULL && str_id_parse(id, &c->filter.message_id) != ST_OK)
+		return false;
+	c->filter.destination = text_of(c->request, "destination");
+	c->filter.sender = text_of(c->request, "sender");
+	c->filter.rcpt = text_of(c->request, "rcpt");
+	if (older > 0)
+		c->filter.older_than_ms = clock_wall_ms() - older;
+	if (json_object_get(c->request, "held") != NULL)
+		c->filter.held = json_is_true(json_object_get(c->request,
+			"held"));
+	return true;
+}
+
+static json_t *
+text_json(const char *text)
+{
+	json_t *value = json_string(text);
+
+	return value != NULL ? value : json_string("?");	/* not UTF-8 */
+}
+
+static const char *
+row_state(const struct client *c, const struct spool_delivery *d)
+{
+	if (queue_is_active(c->control->queue, d->id))
+		return "active";
+	return d->held ? "held" : d->attempts > 0 ? "deferred" : "queued";
+}
+
+static void
+on_row(const struct spool_row *row, void *arg)
+{
+	struct client *c = arg;
+	const struct spool_delivery *d = &row->delivery;
+	char id[STR_ID_MAX];
+
+	str_id_format(d->message_id, id);
+	c->rows++;
+	send_json(c, json_pack("{s:s, s:s, s:o, s:o, s:s, s:I, s:I, s:i, s:I, "
+		"s:I, s:o}", "id", id, "state", row_state(c, d), "sender",
+		text_json(row->sender), "rcpt", text_json(row->rcpt),
+		"destination", d->destination, "size",
+		(json_int_t)row->size_bytes, "arrived",
+		(json_int_t)(d->received_ms / 1000), "attempts",
+		(int)d->attempts, "next", (json_int_t)(d->next_ms / 1000),
+		"expires", (json_int_t)(d->expires_ms / 1000), "reason",
+		text_json(row->text)));
+}
+
+static void
+list_page(struct client *c)
+{
+	bool more = false;
+	enum status st = spool_list(c->control->spool, &c->filter, &c->after,
+		PAGE, on_row, c, &more);
+
+	if (st == ST_OK && more)
+		return;
+	c->listing = false;
+	send_end(c, json_pack("{s:I}", "rows", (json_int_t)c->rows),
+		st == ST_OK ? NULL : spool_error(c->control->spool));
+}
+
+static void
+do_list(struct client *c)
+{
+	c->listing = true;
+	list_page(c);
+}
+
+static const struct {
+	const char *name;
+	enum spool_action action;
+} actions[] = {
+	{ "flush", SPOOL_FLUSH }, { "hold", SPOOL_HOLD },
+	{ "release", SPOOL_RELEASE }, { "remove", SPOOL_REMOVE },
+};
+
+static void
+do_act(struct client *c)
+{
+	const char *name = text_of(c->request, "cmd");
+	struct spool *spool = c->control->spool;
+	char count_text[24];
+	uint64_t count = 0;
+	size_t i = 0;
+	enum status st;
+
+	while (strcmp(actions[i].name, name) != 0)
+		i++;
+	st = spool_begin(spool);
+	if (st == ST_OK)
+		st = spool_act(spool, &c->filter, actions[i].action,
+			clock_wall_ms(), &count);
+	if (st == ST_OK)
+		st = spool_commit(spool);
+	if (st != ST_OK) {
+		spool_rollback(spool);
+		fail(c, spool_error(spool));
+		return;
+	}
+	(void)snprintf(count_text, sizeof(count_text), "%llu",
+		(unsigned long long)count);
+	log_info("operator", "action", name, "deliveries", count_text, NULL);
+	queue_kick(c->control->queue);
+	send_end(c, json_pack("{s:I}", "count", (json_int_t)count), NULL);
+}
+
+static json_t *
+top_destinations(struct control *control)
+{
+	struct spool_dest_stats top[20];
+	json_t *list = json_array();
+	size_t count = 0;
+
+	if (spool_top_destinations(control->spool, top, 20, &count) != ST_OK)
+		count = 0;
+	for (size_t i = 0; i < count; i++)
+		(void)json_array_append_new(list, json_pack(
+			"{s:s, s:I, s:I}", "destination", top[i].destination,
+			"deliveries", (json_int_t)top[i].deliveries, "oldest",
+			(json_int_t)(top[i].oldest_received_ms / 1000)));
+	return list;
+}
+
+static void
+do_stats(struct client *c)
+{
+	struct control *control = c->control;
+	struct spool_stats s;
+	struct queue_stats q;
+
+	if (spool_stats(control->spool, clock_wall_ms(), &s) != ST_OK) {
+		fail(c, spool_error(control->spool));
+		return;
+	}
+	queue_stats(control->queue, &q);
+	send_end(c, json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
+		"s:I, s:I, s:I, s:I, s:I, s:I, s:o}",
+		"messages", (json_int_t)s.messages,
+		"deliveries", (json_int_t)s.deliveries,
+		"recipients", (json_int_t)s.recipients,
+		"held", (json_int_t)s.held, "due", (json_int_t)s.due,
+		"bytes", (json_int_t)s.bytes,
+		"oldest", (json_int_t)(s.oldest_received_ms / 1000),
+		"active", (json_int_t)q.active,
+		"accepted", (json_int_t)q.accepted,
+		"rejected", (json_int_t)q.rejected,
+		"sent", (json_int_t)q.sent,
+		"deferred", (json_int_t)q.deferred,
+		"bounced", (json_int_t)q.bounced,
+		"late_answers", (json_int_t)q.late_answers,
+		"commits", (json_int_t)q.commits,
+		"destinations", top_destinations(control)), NULL);
+}
+
+static void
+cat_block(struct client *c)
+{
+	char block[CAT_BLOCK];
+	ssize_t n = pread(c->cat_fd, block, sizeof(block), c->cat_at);
+
+	if (n > 0) {
+		c->cat_at += n;
+		(void)bufferevent_write(c->bev, block, (size_t)n);
+		return;
+	}
+	(void)close(c->cat_fd);
+	c->cat_fd = -1;
+	c->answered = true;
+}
+
+static void
+do_cat(struct client *c)
+{
+	void *data = NULL;
+	size_t len = 0;
+	enum status st = ST_NOENT;
+
+	if (c->filter.message_id != 0)
+		st = spool_body_get(c->control->spool, c->filter.message_id,
+			&data, &len, &c->cat_fd);
+	if (st != ST_OK) {
+		fail(c, st == ST_NOENT ? "no such message" :
+			spool_error(c->control->spool));
+		return;
+	}
+	send_json(c, json_pack("{s:b}", "body", 1));
+	if (data != NULL) {
+		(void)bufferevent_write(c->bev, data, len);
+		free(data);
+		c->answered = true;
+	}
+	bufferevent_setwatermark(c->bev, EV_WRITE, CAT_BLOCK / 2, 0);
+}
+
+static const struct {
+	const char *cmd;
+	void (*run)(struct client *);
+} commands[] = {
+	{ "list", do_list }, { "stats", do_stats }, { "cat", do_cat },
+	{ "flush", do_act }, { "hold", do_act }, { "release", do_act },
+	{ "remove", do_act },
+};
+
+static void
+run_request(struct client *c, const char *line)
+{
+	const char *cmd;
+
+	c->request = json_loads(line, 0, NULL);
+	cmd = c->request == NULL ? NULL : text_of(c->request, "cmd");
+	if (cmd == NULL || !parse_filter(c)) {
+		fail(c, cmd == NULL ? "malformed request" : "no such id");
+		return;
+	}
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+		if (strcmp(commands[i].cmd, cmd) == 0) {
+			commands[i].run(c);
+			return;
+		}
+	fail(c, "unknown command");
+}
+
+/* ---- the socket ------------------------------------------------------------------ */
+
+static void
+on_client_read(struct bufferevent *bev, void *arg)
+{
+	struct client *c = arg;
+	struct evbuffer *in = bufferevent_get_input(bev);
+	char *line;
+
+	if (c->request != NULL || c->answered) {
+		(void)evbuffer_drain(in, evbuffer_get_length(in));
+		return;
+	}
+	line = evbuffer_readln(in, NULL, EVBUFFER_EOL_LF);
+	if (line != NULL)
+		run_request(c, line);
+	else if (evbuffer_get_length(in) > REQUEST_MAX)
+		fail(c, "request too long");
+	free(line);
+}
+
+static void
+on_client_written(struct bufferevent *bev, void *arg)
+{
+	struct client *c = arg;
+
+	if (c->listing)
+		list_page(c);
+	else if (c->cat_fd >= 0)
+		cat_block(c);
+	else if (c->answered &&
+	    evbuffer_get_length(bufferevent_get_output(bev)) == 0)
+		client_free(c);
+}
+
+static void
+on_client_event(struct bufferevent *bev, short what, void *arg)
+{
+	(void)bev;
+	(void)what;
+	client_free(arg);
+}
+
+static bool
+may_ask(int fd)
+{
+	struct ucred cred;
+	socklen_t len = sizeof(cred);
+
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 &&
+		(cred.uid == 0 || cred.uid == geteuid());
+}
+
+static void
+on_accept(evutil_socket_t listen_fd, short what, void *arg)
+{
+	static const char denied[] =
+		"{\"end\":true,\"error\":\"permission denied\"}\n";
+	const struct timeval idle = { .tv_sec = IDLE_SECONDS };
+	struct control *control = arg;
+	struct client *c;
+	int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	(void)what;
+	if (fd < 0)
+		return;
+	if (!may_ask(fd) || control->count >= CLIENTS_MAX) {
+		(void)!write(fd, denied, sizeof(denied) - 1);
+		(void)close(fd);
+		return;
+	}
+	c = xcalloc(1, sizeof(*c));
+	c->control = control;
+	c->cat_fd = -1;
+	c->bev = bufferevent_socket_new(control->base, fd,
+		BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
+	TAILQ_INSERT_TAIL(&control->clients, c, link);
+	control->count++;
+	bufferevent_setcb(c->bev, on_client_read, on_client_written,
+		on_client_event, c);
+	bufferevent_set_timeouts(c->bev, &idle, &idle);
+	(void)bufferevent_enable(c->bev, EV_READ | EV_WRITE);
+}
+
+enum status
+control_new(struct event_base *base, const struct conf *conf,
+	struct spool *spool, struct queue *queue, struct control **out,
+	char err[CONF_ERR_MAX])
+{
+	struct control *control;
+	struct conf_addr addr;
+	enum status st;
+	int fd = -1;
+
+	if (conf_addr_parse(conf->control, 0, &addr) != ST_OK) {
+		(void)snprintf(err, CONF_ERR_MAX, "control: bad path");
+		return ST_PARSE;
+	}
+	/* Who may ask is checked by user id: other users get a plain "permission
+	 * denied" instead of a puzzle. */
+	st = listener_open(&addr, 0666, &fd, err);
+	free(addr.text);
+	if (st != ST_OK)
+		return st;
+	control = xcalloc(1, sizeof(*control));
+	control->base = base;
+	control->spool = spool;
+	control->queue = queue;
+	control->fd = fd;
+	TAILQ_INIT(&control->clients);
+	control->accept_ev = event_new(base, fd, EV_READ | EV_PERSIST,
+		on_accept, control);
+	(void)event_add(control->accept_ev, NULL);
+	*out = control;
+	return ST_OK;
+}
+
+void
+control_free(struct control **controlp)
+{
+	struct control *control = *controlp;
+
+	if (control == NULL)
+		return;
+	while (!TAILQ_EMPTY(&control->clients))
+		client_free(TAILQ_FIRST(&control->clients));
+	event_free(control->accept_ev);
+	(void)close(control->fd);
+	mem_free(controlp);
+}

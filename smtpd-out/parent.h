@@ -1,0 +1,14 @@
+/*
+ * The parent: owns the spool and the schedule, keeps the children alive, and
+ * parses nothing that a remote host wrote.
+ */
+#ifndef SMTPD_OUT_PARENT_H
+#define SMTPD_OUT_PARENT_H
+
+#include "base/conf.h"
+
+/* Runs until SIGTERM or SIGINT; returns the exit status.  conf_path is read
+ * again at SIGHUP.  Takes over conf and conf_text. */
+int parent_main(const char *conf_path, char *conf_text, struct conf *conf);
+
+#endif

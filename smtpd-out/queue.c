@@ -1,0 +1,541 @@
+/*
+ * The parent's queue manager: submissions and the group commit.
+ *
+ * Submissions and results wait in two lists; a timer of zero length, set by
+ * the first of them, runs after the other events of the loop turn and puts
+ * all of them into one transaction.  If that fails, results are tried again
+ * alone (and kept until they succeed: what was delivered must not be sent
+ * again), then each submission alone, so that one that is bad or too large
+ * for the disk does not take the others with it.
+ */
+#include "config.h"
+
+#include <event2/event.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "smtpd-out/queue_int.h"
+
+#define RETRY_COMMIT_MS 1000
+#define IDLE_MS 200		/* housekeeping slices of the spool */
+
+static void
+add_timer(struct event *ev, int64_t ms)
+{
+	struct timeval tv = { .tv_sec = ms / 1000,
+		.tv_usec = ms % 1000 * 1000 };
+
+	(void)event_add(ev, &tv);
+}
+
+void
+queue_schedule_commit(struct queue *q)
+{
+	if (!event_pending(q->commit_ev, EV_TIMEOUT, NULL))
+		add_timer(q->commit_ev, 0);
+}
+
+/* ---- submissions ------------------------------------------------------------ */
+
+static void
+submit_op_free(struct queue *q, struct submit_op *op)
+{
+	TAILQ_REMOVE(&q->submits, op, link);
+	envelope_free(&op->env);
+	free(op->body);
+	free(op);
+}
+
+static void
+reject(struct queue *q, uint64_t child, uint64_t request, int code,
+	const char *enhanced, const char *text)
+{
+	struct msg_rejected msg = { .code = code };
+
+	(void)str_copy(msg.enhanced, sizeof(msg.enhanced), enhanced);
+	(void)str_copy(msg.text, sizeof(msg.text), text);
+	q->stats.rejected++;
+	q->port.rejected(child, request, &msg, q->port.arg);
+}
+
+static void
+reject_status(struct queue *q, uint64_t child, uint64_t request,
+	enum status st)
+{
+	if (st == ST_FULL)
+		reject(q, child, request, 452, "4.3.1",
+			"Insufficient system storage");
+	else if (st == ST_PARSE)
+		reject(q, child, request, 451, "4.3.0",
+			"Message was cut short on its way to the queue");
+	else
+		reject(q, child, request, 451, "4.3.0",
+			"Queue is not available");
+}
+
+static bool
+token_is(struct queue *q, uint64_t token, uint64_t child)
+{
+	struct body_token *t = table_get_id(q->tokens, token);
+
+	return t != NULL && t->child == child;
+}
+
+static void
+token_forget(struct queue *q, uint64_t token)
+{
+	free(table_remove_id(q->tokens, token));
+}
+
+void
+queue_body_open(struct queue *q, uint64_t child, uint64_t request)
+{
+	struct body_token *t;
+	uint64_t token;
+	enum status st;
+	int fd;
+
+	if (spool_free_bytes(q->spool) < q->conf->limit.free_bytes)
+		st = ST_FULL;
+	else
+		st = spool_body_file_new(q->spool, &token, &fd);
+	if (st != ST_OK) {
+		log_error("body-file", "reason", st == ST_FULL ?
+			"disk full" : spool_error(q->spool), NULL);
+		reject_status(q, child, request, st);
+		return;
+	}
+	t = xcalloc(1, sizeof(*t));
+	t->token = token;
+	t->child = child;
+	table_put_id(q->tokens, token, t);
+	q->port.body_file(child, request, token, fd, q->port.arg);
+	(void)close(fd);
+}
+
+void
+queue_body_drop(struct queue *q, uint64_t child, uint64_t token)
+{
+	if (!token_is(q, token, child))
+		return;
+	spool_body_file_drop(q->spool, token);
+	token_forget(q, token);
+}
+
+void
+queue_submit(struct queue *q, uint64_t child, uint64_t request,
+	struct msg_submit *msg)
+{
+	struct submit_op *op;
+
+	if (msg->body == NULL && !token_is(q, msg->file_token, child)) {
+		reject(q, child, request, 451, "4.3.0", "Body is missing");
+		envelope_free(&msg->env);
+		return;
+	}
+	op = xcalloc(1, sizeof(*op));
+	op->child = child;
+	op->request = request;
+	op->env = msg->env;
+	msg->env = NULL;
+	op->token = msg->file_token;
+	op->env->received_s = clock_wall_s();
+	if (msg->body != NULL) {
+		op->body = xmalloc(msg->body_len);
+		memcpy(op->body, msg->body, msg->body_len);
+		op->body_len = msg->body_len;
+		op->env->size_bytes = msg->body_len;
+		op->token = 0;
+	}
+	TAILQ_INSERT_TAIL(&q->submits, op, link);
+	queue_schedule_commit(q);
+}
+
+static enum status
+store_message(struct queue *q, struct envelope *env, const uint8_t *body,
+	size_t body_len, uint64_t token)
+{
+	const struct spool_body data = { .data = body, .len = body_len,
+		.file_token = token };
+	int64_t now_ms = clock_wall_ms();
+
+	return spool_add(q->spool, env, &data, now_ms,
+		now_ms + q->conf->retry.expire_ms);
+}
+
+static enum status
+submit_apply(struct queue *q, struct submit_op *op)
+{
+	if (spool_free_bytes(q->spool) <
+	    q->conf->limit.free_bytes + op->env->size_bytes)
+		return ST_FULL;
+	return store_message(q, op->env, op->body, op->body_len, op->token);
+}
+
+static void
+log_accepted(const struct envelope *env)
+{
+	char id[STR_ID_MAX];
+
+	str_id_format(env->id, id);
+	log_info("accepted", "id", id, "from", env->sender, "size",
+		log_num((long long)env->size_bytes), "recipients",
+		log_num((long long)env->rcpt_count), "origin", env->origin,
+		NULL);
+}
+
+/* Durable: says so, and hands it to the workers without reading it back. */
+static void
+submit_done(struct queue *q, struct submit_op *op)
+{
+	q->stats.accepted++;
+	log_accepted(op->env);
+	if (op->token != 0)
+		token_forget(q, op->token);
+	q->port.accepted(op->child, op->request, op->env->id, q->port.arg);
+	work_start_message(q, op->env, op->body, op->body_len);
+	submit_op_free(q, op);
+}
+
+static void
+submit_failed(struct queue *q, struct submit_op *op, enum status st)
+{
+	log_error("not-accepted", "reason", st == ST_FULL ? "disk full" :
+		spool_error(q->spool), NULL);
+	if (op->token != 0) {
+		spool_body_file_drop(q->spool, op->token);
+		token_forget(q, op->token);
+	}
+	reject_status(q, op->child, op->request, st);
+	submit_op_free(q, op);
+}
+
+/* ---- commit -------------------------------------------------------------------- */
+
+static enum status
+notices_apply(struct queue *q)
+{
+	struct notice_op *n;
+	enum status st;
+
+	TAILQ_FOREACH(n, &q->notices, link) {
+		st = store_message(q, n->env, n->body, n->body_len, 0);
+		if (st != ST_OK)
+			return st;
+	}
+	return ST_OK;
+}
+
+static enum status
+results_apply(struct queue *q)
+{
+	struct result_op *op;
+	enum status st;
+
+	TAILQ_FOREACH(op, &q->results, link) {
+		st = result_apply(q, op);
+		if (st != ST_OK)
+			return st;
+	}
+	return notices_apply(q);
+}
+
+static void
+results_done(struct queue *q)
+{
+	struct result_op *op;
+	struct notice_op *n;
+
+	while ((op = TAILQ_FIRST(&q->results)) != NULL) {
+		TAILQ_REMOVE(&q->results, op, link);
+		result_done(q, op);
+		result_op_free(&op);
+	}
+	TAILQ_FOREACH(n, &q->notices, link) {
+		log_accepted(n->env);
+		work_start_message(q, n->env, n->body, n->body_len);
+	}
+	notice_list_clear(&q->notices);
+	q->results_failing = false;
+}
+
+/* One transaction around apply; rolled back unless it is durable. */
+static enum status
+transaction(struct queue *q, enum status (*apply)(struct queue *, void *),
+	void *arg)
+{
+	enum status st = spool_begin(q->spool);
+
+	if (st == ST_OK)
+		st = apply(q, arg);
+	if (st == ST_OK)
+		st = spool_commit(q->spool);
+	if (st == ST_OK) {
+		q->stats.commits++;
+		return ST_OK;
+	}
+	spool_rollback(q->spool);
+	notice_list_clear(&q->notices);
+	return st;
+}
+
+static enum status
+apply_results(struct queue *q, void *arg)
+{
+	(void)arg;
+	return results_apply(q);
+}
+
+static enum status
+apply_submit(struct queue *q, void *arg)
+{
+	return submit_apply(q, arg);
+}
+
+static enum status
+apply_all(struct queue *q, void *arg)
+{
+	enum status st = results_apply(q);
+	struct submit_op *op;
+
+	(void)arg;
+	TAILQ_FOREACH(op, &q->submits, link) {
+		if (st != ST_OK)
+			break;
+		st = submit_apply(q, op);
+	}
+	return st;
+}
+
+/* The batch failed: results alone, then each submission alone. */
+static void
+commit_singly(struct queue *q)
+{
+	struct submit_op *op;
+	enum status st;
+
+	st = TAILQ_EMPTY(&q->results) ? ST_OK :
+		transaction(q, apply_results, NULL);
+	if (st == ST_OK) {
+		results_done(q);
+	} else {
+		if (!q->results_failing)
+			log_error("results-not-stored", "reason",
+				status_name(st), "detail",
+				spool_error(q->spool), NULL);
+		q->results_failing = true;
+		add_timer(q->commit_ev, RETRY_COMMIT_MS);
+	}
+	while ((op = TAILQ_FIRST(&q->submits)) != NULL) {
+		st = transaction(q, apply_submit, op);
+		if (st == ST_OK)
+			submit_done(q, op);
+		else
+			submit_failed(q, op, st);
+	}
+}
+
+static void
+commit(struct queue *q)
+{
+	struct submit_op *op;
+
+	if (TAILQ_EMPTY(&q->submits) && TAILQ_EMPTY(&q->results))
+		return;
+	if (transaction(q, apply_all, NULL) != ST_OK) {
+		commit_singly(q);
+	} else {
+		results_done(q);
+		while ((op = TAILQ_FIRST(&q->submits)) != NULL)
+			submit_done(q, op);
+	}
+	work_pump(q);
+	if (!event_pending(q->idle_ev, EV_TIMEOUT, NULL))
+		add_timer(q->idle_ev, IDLE_MS);
+}
+
+static void
+on_commit(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	commit(arg);
+}
+
+static void
+on_idle(evutil_socket_t fd, short what, void *arg)
+{
+	struct queue *q = arg;
+
+	(void)fd;
+	(void)what;
+	if (spool_idle(q->spool))
+		add_timer(q->idle_ev, IDLE_MS);
+}
+
+/* ---- life ------------------------------------------------------------------------ */
+
+struct queue *
+queue_new(struct event_base *base, const struct conf *conf,
+	struct spool *spool, const struct queue_port *port)
+{
+	struct queue *q = xcalloc(1, sizeof(*q));
+
+	q->base = base;
+	q->conf = conf;
+	q->spool = spool;
+	q->port = *port;
+	TAILQ_INIT(&q->submits);
+	TAILQ_INIT(&q->results);
+	TAILQ_INIT(&q->notices);
+	TAILQ_INIT(&q->actives);
+	q->by_job = table_new();
+	q->by_delivery = table_new();
+	q->tokens = table_new();
+	q->next_job = 1;
+	q->commit_ev = event_new(base, -1, 0, on_commit, q);
+	q->idle_ev = event_new(base, -1, 0, on_idle, q);
+	work_init(q);
+	return q;
+}
+
+static void
+free_token(void *value, void *arg)
+{
+	struct body_token *t = value;
+
+	spool_body_file_drop(((struct queue *)arg)->spool, t->token);
+	free(t);
+}
+
+void
+queue_free(struct queue **qp)
+{
+	struct queue *q = *qp;
+	struct result_op *op;
+	struct active *a;
+
+	if (q == NULL)
+		return;
+	while (!TAILQ_EMPTY(&q->submits))
+		submit_op_free(q, TAILQ_FIRST(&q->submits));
+	while ((op = TAILQ_FIRST(&q->results)) != NULL) {
+		TAILQ_REMOVE(&q->results, op, link);
+		result_op_free(&op);
+	}
+	while ((a = TAILQ_FIRST(&q->actives)) != NULL)
+		active_free(q, &a);
+	notice_list_clear(&q->notices);
+	table_each(q->tokens, free_token, q);
+	table_free(&q->tokens);
+	table_free(&q->by_delivery);
+	table_free(&q->by_job);
+	event_free(q->idle_ev);
+	event_free(q->expire_ev);
+	event_free(q->due_ev);
+	event_free(q->commit_ev);
+	mem_free(qp);
+}
+
+void
+queue_set_conf(struct queue *q, const struct conf *conf)
+{
+	q->conf = conf;
+}
+
+void
+queue_stop(struct queue *q)
+{
+	q->stopping = true;
+	(void)event_del(q->due_ev);
+	(void)event_del(q->expire_ev);
+}
+
+bool
+queue_flush(struct queue *q)
+{
+	commit(q);
+	return TAILQ_EMPTY(&q->results) && TAILQ_EMPTY(&q->submits);
+}
+
+void
+queue_stats(const struct queue *q, struct queue_stats *out)
+{
+	*out = q->stats;
+	out->active = table_count(q->by_job);
+	out->active_bytes = q->active_bytes;
+}
+
+bool
+queue_is_active(const struct queue *q, uint64_t delivery_id)
+{
+	return table_get_id(q->by_delivery, delivery_id) != NULL;
+}
+
+struct gone {
+	struct queue *q;
+	uint64_t child;
+	uint64_t tokens[64];
+	size_t count;
+};
+
+static void
+collect_token(void *value, void *arg)
+{
+	const struct body_token *t = value;
+	struct gone *gone = arg;
+
+	if (t->child == gone->child &&
+	    gone->count < sizeof(gone->tokens) / sizeof(gone->tokens[0]))
+		gone->tokens[gone->count++] = t->token;
+}
+
+static void
+drop_tokens(struct queue *q, uint64_t child)
+{
+	struct gone gone = { .q = q, .child = child };
+
+	do {
+		gone.count = 0;
+		table_each(q->tokens, collect_token, &gone);
+		for (size_t i = 0; i < gone.count; i++)
+			queue_body_drop(q, child, gone.tokens[i]);
+	} while (gone.count > 0);
+}
+
+static bool
+token_in_submit(const struct queue *q, uint64_t child)
+{
+	const struct submit_op *op;
+
+	TAILQ_FOREACH(op, &q->submits, link)
+		if (op->child == child && op->token != 0)
+			return true;
+	return false;
+}
+
+void
+queue_child_gone(struct queue *q, uint64_t child, enum queue_gone how,
+	int64_t again_ms)
+{
+	struct active *a;
+
+	if (token_in_submit(q, child))
+		commit(q);
+	drop_tokens(q, child);
+	TAILQ_FOREACH(a, &q->actives, link) {
+		/* With a final result in hand it only waits for the disk. */
+		if (a->child != child || a->finishing)
+			continue;
+		a->gone = how;
+		a->again_ms = again_ms;
+		result_add_final(q, a);
+	}
+	queue_schedule_commit(q);
+}

@@ -1,0 +1,77 @@
+/*
+ * The parent's queue manager: what was submitted goes to disk before it is
+ * acknowledged, what is due goes to a worker, what a worker reports goes to
+ * disk before it is believed.
+ *
+ * Group commit: whatever came in during one loop turn is one transaction.
+ * Children are known by 64-bit ids; an id or job that is not known any more is
+ * a late answer, counted and ignored.  Knows nothing of sockets or processes:
+ * struct queue_port is its view of them.
+ */
+#ifndef SMTPD_OUT_QUEUE_H
+#define SMTPD_OUT_QUEUE_H
+
+#include "base/conf.h"
+#include "smtpd-out/ipc_msg.h"
+#include "spool/spool.h"
+
+struct event_base;
+struct queue;
+
+struct queue_port {
+	/* Replies to inject; the child may be gone. */
+	void (*accepted)(uint64_t child, uint64_t request, uint64_t id,
+		void *arg);
+	void (*rejected)(uint64_t child, uint64_t request,
+		const struct msg_rejected *, void *arg);
+	void (*body_file)(uint64_t child, uint64_t request, uint64_t token,
+		int fd, void *arg);
+	/* The worker that serves a destination: its id, or 0 when it cannot
+	 * take a job of that many bytes now (down, or its channel is full). */
+	uint64_t (*worker_for)(const char *destination, size_t bytes,
+		void *arg);
+	bool (*send_job)(uint64_t worker, uint64_t job, const struct buf *,
+		int fd, void *arg);
+	void *arg;
+};
+
+/* conf is borrowed and may be exchanged with queue_set_conf(). */
+struct queue *queue_new(struct event_base *, const struct conf *,
+	struct spool *, const struct queue_port *);
+void queue_free(struct queue **);
+void queue_set_conf(struct queue *, const struct conf *);
+
+/* From inject.  queue_submit takes over msg->env and copies the body. */
+void queue_submit(struct queue *, uint64_t child, uint64_t request,
+	struct msg_submit *);
+void queue_body_open(struct queue *, uint64_t child, uint64_t request);
+void queue_body_drop(struct queue *, uint64_t child, uint64_t token);
+
+/* From a worker.  ST_DENIED when the job is another child's. */
+enum status queue_result(struct queue *, uint64_t child, uint64_t job,
+	const struct msg_result *) MUST_CHECK;
+
+/* A child is gone.  Its files are dropped; its jobs return to the queue,
+ * again_ms later, as an attempt only when it crashed often. */
+enum queue_gone { GONE_NOT = 0, GONE_IN_ORDER, GONE_CRASHED,
+	GONE_CRASHED_OFTEN };
+void queue_child_gone(struct queue *, uint64_t child, enum queue_gone,
+	int64_t again_ms);
+
+/* Looks for due work now (a worker came up, the operator changed things). */
+void queue_kick(struct queue *);
+/* Hands out no more work; submissions and results are still taken. */
+void queue_stop(struct queue *);
+/* Commits what is pending now; false when something could not be stored. */
+bool queue_flush(struct queue *);
+
+struct queue_stats {
+	uint64_t accepted, rejected, sent, deferred, bounced, late_answers,
+		commits;
+	size_t active;
+	uint64_t active_bytes;
+};
+void queue_stats(const struct queue *, struct queue_stats *out);
+bool queue_is_active(const struct queue *, uint64_t delivery_id);
+
+#endif

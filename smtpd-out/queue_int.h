@@ -1,0 +1,124 @@
+/*
+ * Private to queue.c, queue_work.c, queue_result.c and notice.c.
+ */
+#ifndef SMTPD_OUT_QUEUE_INT_H
+#define SMTPD_OUT_QUEUE_INT_H
+
+#include <sys/queue.h>
+
+#include "base/table.h"
+#include "smtpd-out/queue.h"
+
+enum active_rcpt_state {
+	ACTIVE_OPEN = 0,	/* no result yet */
+	ACTIVE_RESULT,		/* a result, not yet on disk */
+	ACTIVE_STORED		/* on disk (for a final "later": at the end) */
+};
+
+/* A delivery that is out with a worker (or being given up). */
+struct active {
+	TAILQ_ENTRY(active) link;
+	uint64_t job_id;
+	uint64_t child;			/* 0: none */
+	struct spool_delivery delivery;
+	struct envelope *env;		/* recipients of this delivery */
+	struct msg_rcpt_result *results;	/* one for each recipient */
+	enum active_rcpt_state *states;
+	size_t bytes;			/* counted against the bound */
+	int64_t started_ms;		/* monotonic */
+	bool finishing;			/* the final result has come */
+	enum queue_gone gone;		/* its worker ended before that */
+	int64_t again_ms;		/* then: when to try again */
+};
+
+/* What one RESULT changes: the recipients named by index. */
+struct result_op {
+	TAILQ_ENTRY(result_op) link;
+	struct active *active;
+	size_t *indexes;
+	size_t count;
+	bool final;
+	/* Set while it is applied, read after the commit. */
+	bool retried;
+	int64_t next_ms;
+};
+
+struct submit_op {
+	TAILQ_ENTRY(submit_op) link;
+	uint64_t child, request;
+	struct envelope *env;
+	uint8_t *body;			/* NULL: file */
+	size_t body_len;
+	uint64_t token;
+};
+
+/* A notice of ours that is stored in the same transaction as the results it
+ * tells of. */
+struct notice_op {
+	TAILQ_ENTRY(notice_op) link;
+	struct envelope *env;
+	uint8_t *body;
+	size_t body_len;
+};
+TAILQ_HEAD(notice_list, notice_op);
+
+struct body_token {
+	uint64_t token, child;
+};
+
+struct queue {
+	struct event_base *base;
+	const struct conf *conf;
+	struct spool *spool;
+	struct queue_port port;
+	struct event *commit_ev, *due_ev, *expire_ev, *idle_ev;
+	TAILQ_HEAD(, submit_op) submits;
+	TAILQ_HEAD(, result_op) results;
+	struct notice_list notices;	/* of the transaction under way */
+	TAILQ_HEAD(, active) actives;
+	struct table *by_job, *by_delivery;
+	struct table *tokens;
+	struct spool_cursor cursor;
+	bool walking;			/* the cursor has not reached the end */
+	uint64_t next_job;
+	uint64_t active_bytes;
+	int64_t due_at_ms;		/* wall time due_ev waits for */
+	bool skipped;			/* this walk passed by a worker that
+					 * could take nothing */
+	bool stopping;
+	bool results_failing;		/* warned that results cannot be stored */
+	struct queue_stats stats;
+};
+
+/* queue.c */
+void queue_schedule_commit(struct queue *);
+
+/* queue_work.c */
+struct active *active_new(struct queue *, const struct spool_delivery *,
+	struct envelope *env, uint64_t child);
+void active_free(struct queue *, struct active **);
+/* Gives a delivery to its worker; the body is borrowed (NULL: read it).
+ * False when it has to wait. */
+bool work_start(struct queue *, const struct spool_delivery *,
+	struct envelope *env, const uint8_t *body, size_t body_len);
+void work_start_message(struct queue *, const struct envelope *,
+	const uint8_t *body, size_t body_len);
+void work_init(struct queue *);
+void work_pump(struct queue *);	/* starts what is due and fits */
+
+/* Makes the walk come by at that time at the latest. */
+void work_due_at(struct queue *, int64_t when_ms);
+
+/* queue_result.c: inside a transaction, after it, and when it failed. */
+enum status result_apply(struct queue *, struct result_op *) MUST_CHECK;
+void result_done(struct queue *, struct result_op *);
+void result_op_free(struct result_op **);
+void result_add_final(struct queue *, struct active *);
+
+/* notice.c: makes the notices for what op finishes, and for a delay. */
+enum status notice_make(struct queue *, const struct result_op *,
+	const struct msg_rcpt_result *finals, bool delayed)
+	MUST_CHECK;
+void notice_list_clear(struct notice_list *);
+
+#endif

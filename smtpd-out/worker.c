@@ -1,0 +1,202 @@
+/*
+ * The worker role: an event loop with a resolver, a TLS client and the
+ * deliveries; the channel brings jobs and takes results.
+ */
+#include "config.h"
+
+#include <event2/event.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sysexits.h>
+
+#include "base/log.h"
+#include "base/sandbox.h"
+#include "smtpd-out/delivery.h"
+#include "smtpd-out/ipc_msg.h"
+#include "smtpd-out/tls.h"
+#include "smtpd-out/worker.h"
+
+#define STOP_SECONDS 30		/* for what is past DATA */
+
+struct worker {
+	struct event_base *base;
+	struct ipc *ipc;
+	struct resolver *resolver;
+	struct route_local *local;
+	struct session_env env;
+	struct deliveries *deliveries;
+	struct event *stop_ev, *drain_ev;
+	int status;
+};
+
+static void
+end(struct worker *w, int status)
+{
+	w->status = status;
+	(void)event_base_loopbreak(w->base);
+}
+
+static void
+on_stop_timeout(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	log_warn("stop-timeout", "sessions", "cut", NULL);
+	end(arg, EX_OK);
+}
+
+/* Results may still be in the channel: leave when they have been written. */
+static void
+on_drain(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *w = arg;
+	struct timeval tv = { .tv_usec = 2000 };
+
+	(void)fd;
+	(void)what;
+	if (ipc_backlog(w->ipc) == 0)
+		end(w, EX_OK);
+	else
+		(void)event_add(w->drain_ev, &tv);
+}
+
+static void
+on_idle(void *arg)
+{
+	struct worker *w = arg;
+
+	event_active(w->drain_ev, EV_TIMEOUT, 0);
+}
+
+static void
+on_result(uint64_t job_id, const struct msg_result *result, void *arg)
+{
+	struct worker *w = arg;
+	struct buf payload;
+
+	buf_init(&payload, IPC_PAYLOAD_MAX);
+	if (msg_result_encode(result, &payload) != ST_OK ||
+	    ipc_send(w->ipc, IPC_RESULT, job_id, &payload, -1) != ST_OK)
+		log_error("result-lost", "job", log_num((long long)job_id),
+			NULL);
+	buf_clear(&payload);
+}
+
+static void
+take_job(struct worker *w, struct ipc_frame *frame)
+{
+	struct msg_job job;
+	int fd = frame->fd;
+
+	if (msg_job_decode(&frame->body, &job) != ST_OK) {
+		ipc_fail(w->ipc, "malformed job");
+		return;
+	}
+	if ((job.body == NULL) != (fd >= 0)) {
+		msg_job_clear(&job);
+		ipc_fail(w->ipc, "job without a body");
+		return;
+	}
+	frame->fd = -1;
+	deliveries_add(w->deliveries, frame->id, &job, fd);
+}
+
+static void
+stop(struct worker *w)
+{
+	struct timeval tv = { .tv_sec = STOP_SECONDS };
+
+	(void)event_add(w->stop_ev, &tv);
+	deliveries_stop(w->deliveries);
+}
+
+static void
+on_frame(struct ipc *ipc, struct ipc_frame *frame, const char *why, void *arg)
+{
+	struct worker *w = arg;
+
+	(void)ipc;
+	if (frame == NULL) {
+		log_warn("channel-ended", "reason", why, NULL);
+		end(w, EX_IOERR);
+	} else if (frame->type == IPC_JOB) {
+		take_job(w, frame);
+	} else if (frame->type == IPC_STOP) {
+		stop(w);
+	}
+}
+
+static bool
+open_parts(struct worker *w, struct conf *conf)
+{
+	const struct deliveries_port port = { .result = on_result,
+		.idle = on_idle, .arg = w };
+	char err[CONF_ERR_MAX] = "";
+
+	w->local = route_local_new(conf);
+	if (resolver_new(w->base, &conf->resolver, &w->resolver, err) !=
+	    ST_OK) {
+		log_error("resolver", "reason", err, NULL);
+		return false;
+	}
+	w->env.base = w->base;
+	w->env.conf = conf;
+	w->env.tls = tls_client_new(conf, err);
+	if (w->env.tls == NULL) {
+		log_error("tls", "reason", err, NULL);
+		return false;
+	}
+	w->deliveries = deliveries_new(&w->env, w->resolver, w->local, &port);
+	return true;
+}
+
+static bool
+say_hello(struct worker *w)
+{
+	struct buf payload;
+	bool ok;
+
+	buf_init(&payload, 16);
+	ok = buf_put_u16(&payload, IPC_VERSION) == ST_OK &&
+		ipc_send(w->ipc, IPC_HELLO, 0, &payload, -1) == ST_OK;
+	buf_clear(&payload);
+	return ok;
+}
+
+static void
+close_parts(struct worker *w)
+{
+	deliveries_free(&w->deliveries);
+	tls_client_free(&w->env.tls);
+	resolver_free(&w->resolver);
+	route_local_free(&w->local);
+	ipc_free(&w->ipc);
+	event_free(w->drain_ev);
+	event_free(w->stop_ev);
+	event_base_free(w->base);
+}
+
+int
+worker_main(struct conf *conf, int ipc_fd, unsigned index)
+{
+	struct worker w = { .status = EX_SOFTWARE };
+
+	(void)index;
+	(void)signal(SIGPIPE, SIG_IGN);
+	(void)signal(SIGHUP, SIG_IGN);
+	(void)signal(SIGINT, SIG_IGN);	/* the parent stops us in order */
+	w.base = event_base_new();
+	w.ipc = ipc_new(w.base, ipc_fd, IPC_WORKER, IPC_PARENT, on_frame, &w);
+	w.stop_ev = event_new(w.base, -1, 0, on_stop_timeout, &w);
+	w.drain_ev = event_new(w.base, -1, 0, on_drain, &w);
+	if (!open_parts(&w, conf)) {
+		w.status = EX_CONFIG;
+	} else if (conf->sandbox && sandbox_supported() &&
+	    sandbox_enter(SANDBOX_WORKER) != ST_OK) {
+		log_error("sandbox", "reason", "refused by the kernel", NULL);
+	} else if (say_hello(&w)) {
+		(void)event_base_dispatch(w.base);
+	}
+	close_parts(&w);
+	return w.status;
+}
