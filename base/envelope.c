@@ -79,7 +79,7 @@ enum status
 envelope_encode(const struct envelope *env, struct buf *out)
 {
 	if (buf_put_u64(out, env->id) != ST_OK ||
-	    buf_put_u64(out, (uint64_t)env->received_s) != ST_OK ||
+	    buf_put_u64(out, (uint64_t)env->received_ms) != ST_OK ||
 	    buf_put_u64(out, env->size_bytes) != ST_OK ||
 	    buf_put_u32(out, env->flags) != ST_OK ||
 	    buf_put_u8(out, (uint8_t)env->ret) != ST_OK ||
@@ -130,7 +130,7 @@ envelope_decode(struct reader *in)
 	uint32_t count;
 
 	env->id = reader_u64(in);
-	env->received_s = (int64_t)reader_u64(in);
+	env->received_ms = (int64_t)reader_u64(in);
 	env->size_bytes = reader_u64(in);
 	env->flags = reader_u32(in);
 	env->ret = (enum envelope_ret)reader_u8(in);

@@ -48,7 +48,7 @@ struct envelope_rcpt {
 
 struct envelope {
 	uint64_t id;		/* queue id; 0 before the spool gave one */
-	int64_t received_s;	/* Unix time of acceptance */
+	int64_t received_ms;	/* Unix time of acceptance */
 	uint64_t size_bytes;	/* of the body as stored, CRLF line ends */
 	unsigned flags;		/* enum envelope_flag bits */
 	enum envelope_ret ret;

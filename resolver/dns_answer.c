@@ -62,7 +62,7 @@ pool_start(struct pool *p, size_t count)
 	return a;
 }
 
-/* ---- from a message --------------------------------------------------- */
+/* ---- from a message ---- */
 
 static struct dns_bytes
 txt_join(struct pool *p, const struct dns_rr *rr)
@@ -163,7 +163,7 @@ dns_answer_make(const struct dns_answer_parts *parts)
 	return (struct dns_answer *)(void *)p.mem;
 }
 
-/* ---- from an answer ----------------------------------------------------- */
+/* ---- from an answer ---- */
 
 static void
 record_copy(struct pool *p, uint16_t type, const struct dns_record *from,

@@ -139,7 +139,7 @@ question_finish(struct question *q, struct dns_msg *msg)
 	question_free(q);
 }
 
-/* ---- one attempt ---------------------------------------------------- */
+/* ---- one attempt ---- */
 
 /* Random case for every letter (draft-vixie-dnsext-dns0x20). */
 static void
@@ -263,7 +263,7 @@ question_send(struct question *q)
 	dns_carrier_send(c, a->packet, a->packet_len, on_carried, a);
 }
 
-/* ---- judging the answer --------------------------------------------- */
+/* ---- judging the answer ---- */
 
 enum judgement { JUDGE_GOOD = 0, JUDGE_NEXT, JUDGE_TCP };
 
@@ -438,7 +438,7 @@ on_done(evutil_socket_t fd, short what, void *arg)
 		waiting_send(dq);
 }
 
-/* ---- timers ---------------------------------------------------------- */
+/* ---- timers ---- */
 
 static bool
 carrier_tick(struct dns_carrier *c)
@@ -473,7 +473,7 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 		tick_start(dq);
 }
 
-/* ---- life ------------------------------------------------------------ */
+/* ---- life ---- */
 
 static enum status
 server_set(struct server *s, const struct conf_addr *from)

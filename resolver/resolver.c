@@ -196,7 +196,7 @@ resolver_cancel(struct dns_request **rqp)
 	free(rq);
 }
 
-/* ---- life --------------------------------------------------------------- */
+/* ---- life ---- */
 
 static enum status
 query_open(struct resolver *r, const struct conf_resolver *conf,

@@ -21,7 +21,7 @@
 #define BOUNDARY_TRIES 16
 #define WORDS_MAX (1024 * 1024)
 
-/* ---- the decision ------------------------------------------------------ */
+/* ---- the decision ---- */
 
 /* Which verdict makes which notice, and when (RFC 3461 4.1: without NOTIFY a
  * failure is reported and a delay may be). */
@@ -71,7 +71,7 @@ bounce_decide(const struct bounce_facts *f)
 	return BOUNCE_NONE;
 }
 
-/* ---- the notice as a whole ------------------------------------------------ */
+/* ---- the notice as a whole ---- */
 
 struct part {
 	const char *type;
@@ -358,7 +358,7 @@ bounce_envelope(const struct bounce_input *in, unsigned flags)
 		return NULL;
 	env = envelope_new("");
 	(void)envelope_add_rcpt(env, in->env->sender, domain);
-	env->received_s = in->now_s;
+	env->received_ms = in->now_s * 1000;
 	env->flags = flags;
 	env->origin = xstrdup("notice");
 	return env;

@@ -218,7 +218,7 @@ bounce_report(const struct bounce_input *in, struct sink *out)
 	put_field(out, "Reporting-MTA", text);
 	str_id_format(in->env->id, id);
 	put_field(out, "X-Smtpd-Out-Queue-Id", id);
-	put_date(out, "Arrival-Date", in->env->received_s);
+	put_date(out, "Arrival-Date", in->env->received_ms / 1000);
 	for (size_t i = 0; i < in->rcpt_count; i++)
 		put_rcpt_fields(in, &in->rcpts[i], out);
 }

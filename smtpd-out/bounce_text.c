@@ -15,7 +15,7 @@
 #define WRAP_COLUMN 74
 #define NAMED_MAX 50		/* recipients named in words */
 
-/* ---- outputs ----------------------------------------------------------- */
+/* ---- outputs ---- */
 
 void
 sink_init(struct sink *s, size_t max_bytes)
@@ -146,7 +146,7 @@ bounce_said(const struct outcome *o, char *out, size_t out_bytes)
 		text);
 }
 
-/* ---- words --------------------------------------------------------------- */
+/* ---- words ---- */
 
 /* Per kind: what the notice says before and after the recipients. */
 static const struct words {

@@ -46,7 +46,7 @@ struct child {
 
 extern char **environ;
 
-/* ---- the new process --------------------------------------------------------- */
+/* ---- the new process ---- */
 
 static int
 conf_memfd(const char *text)
@@ -119,7 +119,7 @@ spawn(const struct child_spec *spec, int ipc_fd, int conf_fd)
 	return pid;
 }
 
-/* ---- watching ------------------------------------------------------------------ */
+/* ---- watching ---- */
 
 static const char *
 state_name(enum child_state state)
@@ -235,7 +235,7 @@ child_reaped(struct child *c, int wait_status)
 	check_gone(c);
 }
 
-/* ---- life ------------------------------------------------------------------------ */
+/* ---- life ---- */
 
 struct child *
 child_start(struct event_base *base, const struct child_spec *spec,

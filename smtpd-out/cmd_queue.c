@@ -39,7 +39,7 @@ struct view {
 	void (*end)(const json_t *);
 };
 
-/* ---- for people ------------------------------------------------------------------- */
+/* ---- for people ---- */
 
 static const char *
 get_text(const json_t *o, const char *key)
@@ -156,7 +156,7 @@ static const struct view views[] = {
 	{ "stats", false, false, NULL, end_stats },
 };
 
-/* ---- the socket --------------------------------------------------------------------- */
+/* ---- the socket ---- */
 
 static int
 connect_control(const char *url)
@@ -248,7 +248,7 @@ ask(const struct asked *a, const struct view *view)
 	return status;
 }
 
-/* ---- the command line ------------------------------------------------------------------ */
+/* ---- the command line ---- */
 
 static int
 usage(void)

@@ -26,7 +26,7 @@
 #include "smtpd-out/parent.h"
 #include "smtpd-out/worker.h"
 
-/* ---- leaving root -------------------------------------------------------------- */
+/* ---- leaving root ---- */
 
 /* A directory the service needs: made when missing, handed to its user. */
 static bool
@@ -114,7 +114,7 @@ leave_root(const struct conf *conf)
 	return EX_OK;
 }
 
-/* ---- smtpd-out run --------------------------------------------------------------- */
+/* ---- smtpd-out run ---- */
 
 static int
 usage(void)
@@ -180,7 +180,7 @@ cmd_run(int argc, char **argv)
 	return parent_main(path, text, conf);
 }
 
-/* ---- roles ----------------------------------------------------------------------- */
+/* ---- roles ---- */
 
 static char *
 inherited_conf(void)

@@ -85,7 +85,7 @@ lost(struct conn *c, const char *why)
 	c->cb(CONN_LOST, c->arg);
 }
 
-/* ---- race ------------------------------------------------------------ */
+/* ---- race ---- */
 
 static void
 attempt_end(struct race *r, struct attempt *a)
@@ -244,7 +244,7 @@ conn_connect(struct conn *c, const struct session_addr *addrs, size_t count)
 	event_active(c->ev_stagger, EV_TIMEOUT, 0);
 }
 
-/* ---- bytes ----------------------------------------------------------- */
+/* ---- bytes ---- */
 
 /* ST_OK: *n_out bytes came or went; ST_AGAIN; else over, error is set. */
 static enum status
@@ -402,7 +402,7 @@ on_write(evutil_socket_t fd, short what, void *arg)
 	work(arg, false, true);
 }
 
-/* ---- the rest of the interface --------------------------------------- */
+/* ---- the rest of the interface ---- */
 
 static void
 on_wake(evutil_socket_t fd, short what, void *arg)

@@ -95,7 +95,7 @@ fail(struct client *c, const char *error)
 	send_end(c, json_object(), error);
 }
 
-/* ---- what is asked for --------------------------------------------------------- */
+/* ---- what is asked for ---- */
 
 static const char *
 text_of(const json_t *request, const char *key)
@@ -337,7 +337,7 @@ run_request(struct client *c, const char *line)
 	fail(c, "unknown command");
 }
 
-/* ---- the socket ------------------------------------------------------------------ */
+/* ---- the socket ---- */
 
 static void
 on_client_read(struct bufferevent *bev, void *arg)
@@ -435,7 +435,7 @@ control_new(struct event_base *base, const struct conf *conf,
 		(void)snprintf(err, CONF_ERR_MAX, "control: bad path");
 		return ST_PARSE;
 	}
-	/* Who may ask is checked by user id: other users get a plain "permission
+	/* Who may ask is checked by user id: others get a plain "permission
 	 * denied" instead of a puzzle. */
 	st = listener_open(&addr, 0666, &fd, err);
 	free(addr.text);

@@ -1,97 +1,23 @@
 /*
- * Jobs, their destinations, and the sessions that carry them.
- *
- * A job waits in its destination until it may run, then takes an idle session
- * of the destination or looks for the route and goes from host to host.  A
- * session that has finished a job takes the next one that waits.
+ * One job: from host to host until every recipient has a result.
  */
 #include "config.h"
 
 #include <event2/event.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/str.h"
-#include "base/table.h"
-#include "smtpd-out/delivery.h"
+#include "smtpd-out/delivery_int.h"
 
 #define SESSIONS_PER_ATTEMPT 10	/* hosts and fallbacks tried in one attempt */
 #define RESULT_PART 100		/* recipients in one RESULT */
 
-enum rcpt_state {
-	RCPT_OPEN = 0,		/* to be tried at the present host */
-	RCPT_TRIED,		/* this host has answered, another may try */
-	RCPT_SETTLED,		/* nothing in this attempt changes it */
-	RCPT_REPORTED		/* and the parent knows */
-};
-
-struct rcpt {
-	enum rcpt_state state;
-	bool dsn_relayed;
-	struct outcome outcome;
-	struct session_info info;	/* of the session that gave outcome */
-};
-
-struct delivery {
-	TAILQ_ENTRY(delivery) link;	/* dest->waiting */
-	struct dest *dest;
-	uint64_t job_id;
-	struct msg_job job;
-	uint8_t *body;			/* own copy of inline bytes */
-	int body_fd;
-	struct rcpt *rcpts;
-	struct route_lookup *lookup;
-	struct route *route;
-	size_t host;			/* next host of the route */
-	bool clear_next;		/* TLS failed there: without it */
-	unsigned sessions;		/* started in this attempt */
-	struct demand demand;
-	struct session_txn txn;
-	struct session_rcpt *txn_rcpts;
-	size_t *txn_index;		/* of txn_rcpts in rcpts */
-};
-
-/* A session and what it works on. */
-struct link {
-	TAILQ_ENTRY(link) link;		/* dest->links or reap list */
-	struct dest *dest;
-	struct session *session;
-	struct delivery *job;		/* NULL: idle */
-	struct event *idle_ev;
-	size_t host;			/* in job->route, for the fallback */
-	bool reused;			/* job came to an open session */
-	bool is_ready;
-};
-
-struct dest {
-	char name[STR_DOMAIN_MAX];
-	struct deliveries *all;
-	TAILQ_HEAD(, delivery) waiting;
-	TAILQ_HEAD(, link) links;
-	size_t running;			/* jobs out of waiting */
-};
-
-struct deliveries {
-	const struct session_env *env;
-	struct resolver *resolver;
-	const struct route_local *local;
-	struct deliveries_port port;
-	struct table *dests;
-	TAILQ_HEAD(reap_list, link) reap;
-	struct event *reap_ev;
-	size_t jobs, links;
-	bool stopping;
-};
-
-static void start_fresh(struct delivery *);
 static void next_host(struct delivery *);
-static void pump(struct dest *);
 
-/* ---- outcomes --------------------------------------------------------------- */
+/* ---- outcomes ---- */
 
 bool
 delivery_settled(const struct outcome *o)
@@ -119,7 +45,7 @@ delivery_merge(const struct outcome *old, const struct outcome *new)
 	return *new;
 }
 
-/* ---- results to the parent ---------------------------------------------------- */
+/* ---- results to the parent ---- */
 
 static void
 fill_result(const struct delivery *d, size_t i, struct msg_rcpt_result *out)
@@ -168,9 +94,11 @@ report(struct delivery *d, bool final)
 			d->dest->all->port.arg);
 }
 
-static void
-delivery_free(struct delivery *d)
+void
+delivery_free(struct delivery **dp)
 {
+	struct delivery *d = *dp;
+
 	route_cancel(&d->lookup);
 	route_free(&d->route);
 	free(d->txn_index);
@@ -180,14 +108,7 @@ delivery_free(struct delivery *d)
 		(void)close(d->body_fd);
 	free(d->body);
 	msg_job_clear(&d->job);
-	free(d);
-}
-
-static void
-check_idle(struct deliveries *all)
-{
-	if (all->stopping && all->links == 0)
-		all->port.idle(all->port.arg);
+	mem_free(dp);
 }
 
 /* The attempt is over.  When stopping, recipients without an answer stay with
@@ -208,7 +129,7 @@ finish(struct delivery *d)
 drop:
 	dest->running--;
 	dest->all->jobs--;
-	delivery_free(d);
+	delivery_free(&d);
 }
 
 static void
@@ -248,7 +169,7 @@ count_open(const struct delivery *d)
 	return open;
 }
 
-/* ---- transactions ---------------------------------------------------------------- */
+/* ---- transactions ---- */
 
 static void
 send_open(struct link *l)
@@ -298,7 +219,7 @@ take_outcomes(struct link *l, const struct session_txn *txn)
 	}
 }
 
-/* ---- sessions ---------------------------------------------------------------------- */
+/* ---- sessions ---- */
 
 static void
 on_idle(evutil_socket_t fd, short what, void *arg)
@@ -340,21 +261,9 @@ leave(struct link *l)
 	if (reopen(d) == 0 || d->dest->all->stopping)
 		finish(d);
 	else if (d->route == NULL)
-		start_fresh(d);		/* came to an open session */
+		delivery_start(d);		/* came to an open session */
 	else
 		next_host(d);
-}
-
-static struct delivery *
-take_waiting(struct dest *dest)
-{
-	struct delivery *d = TAILQ_FIRST(&dest->waiting);
-
-	if (d == NULL || dest->all->stopping)
-		return NULL;
-	TAILQ_REMOVE(&dest->waiting, d, link);
-	dest->running++;
-	return d;
 }
 
 static void
@@ -370,7 +279,7 @@ on_session_ready(struct session *session, void *arg)
 		return;
 	}
 	if (l->job == NULL) {
-		next = take_waiting(l->dest);
+		next = dest_take_waiting(l->dest);
 		if (next == NULL) {
 			wait_idle(l);
 			return;
@@ -421,7 +330,7 @@ job_lost_session(struct link *l, const struct outcome *why, bool tls_failed)
 
 	if (stale(l, why) && !l->dest->all->stopping) {
 		l->job = NULL;
-		start_fresh(d);
+		delivery_start(d);
 		return;
 	}
 	for (size_t i = 0; i < d->job.env->rcpt_count; i++)
@@ -451,12 +360,10 @@ on_session_closed(struct session *session, const struct outcome *why,
 	(void)session;
 	l->is_ready = false;
 	(void)event_del(l->idle_ev);
-	TAILQ_REMOVE(&dest->links, l, link);
-	TAILQ_INSERT_TAIL(&dest->all->reap, l, link);
-	event_active(dest->all->reap_ev, EV_TIMEOUT, 0);
+	link_ended(l);
 	if (l->job != NULL)
 		job_lost_session(l, why, tls_failed);
-	pump(dest);
+	dest_pump(dest);
 }
 
 static const struct session_callbacks session_cbs = {
@@ -524,11 +431,11 @@ on_route(struct route *route, void *arg)
 	} else {
 		next_host(d);
 	}
-	pump(dest);
+	dest_pump(dest);
 }
 
-static void
-start_fresh(struct delivery *d)
+void
+delivery_start(struct delivery *d)
 {
 	struct deliveries *all = d->dest->all;
 
@@ -536,204 +443,9 @@ start_fresh(struct delivery *d)
 		all->local, d->dest->name, on_route, d);
 }
 
-/* ---- destinations -------------------------------------------------------------------- */
-
-static struct link *
-idle_link(struct dest *dest)
-{
-	struct link *l;
-
-	TAILQ_FOREACH(l, &dest->links, link)
-		if (l->job == NULL && l->is_ready)
-			return l;
-	return NULL;
-}
-
-/* Starts waiting jobs while the destination may have more. */
-static void
-pump(struct dest *dest)
-{
-	unsigned max = dest->all->env->conf->limit.destination_sessions;
-	struct delivery *d;
-	struct link *l;
-
-	while (dest->running < max && (d = take_waiting(dest)) != NULL) {
-		l = idle_link(dest);
-		if (l != NULL) {
-			attach(l, d, true);
-			send_open(l);
-		} else {
-			start_fresh(d);
-		}
-	}
-}
-
-static struct dest *
-dest_get(struct deliveries *all, const char *name)
-{
-	struct dest *dest = table_get(all->dests, name, strlen(name));
-
-	if (dest != NULL)
-		return dest;
-	dest = xcalloc(1, sizeof(*dest));
-	dest->all = all;
-	(void)str_copy(dest->name, sizeof(dest->name), name);
-	TAILQ_INIT(&dest->waiting);
-	TAILQ_INIT(&dest->links);
-	table_put(all->dests, name, strlen(name), dest);
-	return dest;
-}
-
-static void
-drop_empty_dest(void *value, void *arg)
-{
-	struct deliveries *all = arg;
-	struct dest *dest = value;
-
-	if (dest->running > 0 || !TAILQ_EMPTY(&dest->waiting) ||
-	    !TAILQ_EMPTY(&dest->links))
-		return;
-	(void)table_remove(all->dests, dest->name, strlen(dest->name));
-	free(dest);
-}
-
-static void
-link_free(struct link *l)
-{
-	session_free(&l->session);
-	event_free(l->idle_ev);
-	free(l);
-}
-
-/* The one place that frees sessions, after the loop turn they ended in. */
-static void
-on_reap(evutil_socket_t fd, short what, void *arg)
-{
-	struct deliveries *all = arg;
-	struct link *l;
-
-	(void)fd;
-	(void)what;
-	while ((l = TAILQ_FIRST(&all->reap)) != NULL) {
-		TAILQ_REMOVE(&all->reap, l, link);
-		link_free(l);
-		all->links--;
-	}
-	if (table_count(all->dests) > 2 * (all->jobs + all->links) + 64)
-		table_each(all->dests, drop_empty_dest, all);
-	check_idle(all);
-}
-
 void
-deliveries_add(struct deliveries *all, uint64_t job_id, struct msg_job *job,
-	int body_fd)
+delivery_attach(struct link *l, struct delivery *d)
 {
-	struct delivery *d = xcalloc(1, sizeof(*d));
-	size_t rcpts = job->env->rcpt_count;
-
-	d->job_id = job_id;
-	d->job = *job;
-	memset(job, 0, sizeof(*job));
-	d->body_fd = body_fd;
-	if (body_fd < 0) {
-		d->body = xmalloc(d->job.body_len);
-		if (d->job.body_len > 0)
-			memcpy(d->body, d->job.body, d->job.body_len);
-	}
-	d->job.body = NULL;
-	d->rcpts = xcalloc(rcpts, sizeof(d->rcpts[0]));
-	d->txn_rcpts = xcalloc(rcpts, sizeof(d->txn_rcpts[0]));
-	d->txn_index = xcalloc(rcpts, sizeof(d->txn_index[0]));
-	d->dest = dest_get(all, d->job.destination);
-	d->demand = policy_local(all->env->conf, d->dest->name);
-	all->jobs++;
-	TAILQ_INSERT_TAIL(&d->dest->waiting, d, link);
-	pump(d->dest);
-}
-
-static void
-stop_dest(void *value, void *arg)
-{
-	struct dest *dest = value;
-	struct delivery *d;
-	struct link *l;
-
-	(void)arg;
-	while ((d = TAILQ_FIRST(&dest->waiting)) != NULL) {
-		TAILQ_REMOVE(&dest->waiting, d, link);
-		dest->all->jobs--;
-		delivery_free(d);
-	}
-	TAILQ_FOREACH(l, &dest->links, link)
-		session_quit(l->session);
-}
-
-void
-deliveries_stop(struct deliveries *all)
-{
-	all->stopping = true;
-	table_each(all->dests, stop_dest, NULL);
-	event_active(all->reap_ev, EV_TIMEOUT, 0);
-}
-
-size_t
-deliveries_jobs(const struct deliveries *all)
-{
-	return all->jobs;
-}
-
-struct deliveries *
-deliveries_new(const struct session_env *env, struct resolver *resolver,
-	const struct route_local *local, const struct deliveries_port *port)
-{
-	struct deliveries *all = xcalloc(1, sizeof(*all));
-
-	all->env = env;
-	all->resolver = resolver;
-	all->local = local;
-	all->port = *port;
-	all->dests = table_new();
-	TAILQ_INIT(&all->reap);
-	all->reap_ev = event_new(env->base, -1, 0, on_reap, all);
-	return all;
-}
-
-static void
-free_dest(void *value, void *arg)
-{
-	struct dest *dest = value;
-	struct delivery *d;
-	struct link *l;
-
-	(void)arg;
-	while ((d = TAILQ_FIRST(&dest->waiting)) != NULL) {
-		TAILQ_REMOVE(&dest->waiting, d, link);
-		delivery_free(d);
-	}
-	while ((l = TAILQ_FIRST(&dest->links)) != NULL) {
-		TAILQ_REMOVE(&dest->links, l, link);
-		session_abort(l->session);
-		if (l->job != NULL)
-			delivery_free(l->job);
-		link_free(l);
-	}
-	free(dest);
-}
-
-void
-deliveries_free(struct deliveries **allp)
-{
-	struct deliveries *all = *allp;
-	struct link *l;
-
-	if (all == NULL)
-		return;
-	table_each(all->dests, free_dest, NULL);
-	table_free(&all->dests);
-	while ((l = TAILQ_FIRST(&all->reap)) != NULL) {
-		TAILQ_REMOVE(&all->reap, l, link);
-		link_free(l);
-	}
-	event_free(all->reap_ev);
-	mem_free(allp);
+	attach(l, d, true);
+	send_open(l);
 }

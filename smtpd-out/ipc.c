@@ -86,7 +86,7 @@ on_end(evutil_socket_t fd, short what, void *arg)
 	ipc->cb(ipc, NULL, ipc->why, ipc->arg);
 }
 
-/* ---- receiving -------------------------------------------------------- */
+/* ---- receiving ---- */
 
 static void
 keep_fds(struct ipc *ipc, struct msghdr *msg)
@@ -227,7 +227,7 @@ on_readable(evutil_socket_t fd, short what, void *arg)
 		ipc->flush_cb(ipc->flush_arg);
 }
 
-/* ---- sending ----------------------------------------------------------- */
+/* ---- sending ---- */
 
 static ssize_t
 send_chunk(struct ipc *ipc, struct chunk *c)
@@ -330,7 +330,7 @@ ipc_send(struct ipc *ipc, uint16_t type, uint64_t id,
 	return ST_OK;
 }
 
-/* ---- life --------------------------------------------------------------- */
+/* ---- life ---- */
 
 struct ipc *
 ipc_new(struct event_base *base, int fd, enum ipc_side self,

@@ -102,7 +102,7 @@ append(struct queue *q, struct envelope *env, struct buf *text)
 	n->body_len = text->len;
 	n->body = xmalloc(text->len);
 	memcpy(n->body, buf_data(text), text->len);
-	env->received_s = clock_wall_s();
+	env->received_ms = clock_wall_ms();
 	env->size_bytes = text->len;
 	if (env->origin == NULL)
 		env->origin = xstrdup("notice");

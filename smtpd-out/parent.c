@@ -74,7 +74,7 @@ struct parent {
 
 static void start_slot(struct slot *);
 
-/* ---- children ------------------------------------------------------------------- */
+/* ---- children ---- */
 
 static struct kid *
 kid_by_id(struct parent *p, uint64_t id)
@@ -170,7 +170,7 @@ on_child_hello(struct child *child, void *arg)
 	queue_kick(p->queue);
 }
 
-/* ---- frames from children ---------------------------------------------------------- */
+/* ---- frames from children ---- */
 
 static enum status
 on_submit(struct parent *p, uint64_t child, struct ipc_frame *frame)
@@ -321,7 +321,7 @@ retire_generation(struct parent *p)
 	(void)event_del(p->inject.restart_ev);
 }
 
-/* ---- what the queue asks of us --------------------------------------------------------- */
+/* ---- what the queue asks of us ---- */
 
 static void
 send_to(struct parent *p, uint64_t child, uint16_t type, uint64_t id,
@@ -400,7 +400,7 @@ port_send_job(uint64_t worker, uint64_t job, const struct buf *payload,
 		ST_OK;
 }
 
-/* ---- signals -------------------------------------------------------------------------------- */
+/* ---- signals ---- */
 
 static void
 on_sigchld(evutil_socket_t fd, short what, void *arg)
@@ -495,7 +495,7 @@ on_reload(evutil_socket_t sig, short what, void *arg)
 	log_info("reloaded", "file", p->conf_path, NULL);
 }
 
-/* ---- life --------------------------------------------------------------------------------------- */
+/* ---- life ---- */
 
 static void
 raise_limits(void)

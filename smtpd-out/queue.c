@@ -41,7 +41,7 @@ queue_schedule_commit(struct queue *q)
 		add_timer(q->commit_ev, 0);
 }
 
-/* ---- submissions ------------------------------------------------------------ */
+/* ---- submissions ---- */
 
 static void
 submit_op_free(struct queue *q, struct submit_op *op)
@@ -145,7 +145,7 @@ queue_submit(struct queue *q, uint64_t child, uint64_t request,
 	op->env = msg->env;
 	msg->env = NULL;
 	op->token = msg->file_token;
-	op->env->received_s = clock_wall_s();
+	op->env->received_ms = clock_wall_ms();
 	if (msg->body != NULL) {
 		op->body = xmalloc(msg->body_len);
 		memcpy(op->body, msg->body, msg->body_len);
@@ -216,7 +216,7 @@ submit_failed(struct queue *q, struct submit_op *op, enum status st)
 	submit_op_free(q, op);
 }
 
-/* ---- commit -------------------------------------------------------------------- */
+/* ---- commit ---- */
 
 static enum status
 notices_apply(struct queue *q)
@@ -379,7 +379,7 @@ on_idle(evutil_socket_t fd, short what, void *arg)
 		add_timer(q->idle_ev, IDLE_MS);
 }
 
-/* ---- life ------------------------------------------------------------------------ */
+/* ---- life ---- */
 
 struct queue *
 queue_new(struct event_base *base, const struct conf *conf,

@@ -114,7 +114,7 @@ queue_result(struct queue *q, uint64_t child, uint64_t job,
 	return ST_OK;
 }
 
-/* ---- inside the transaction ---------------------------------------------------- */
+/* ---- inside the transaction ---- */
 
 /* "Later" becomes "never" when the time is up (in every state). */
 static void
@@ -204,7 +204,7 @@ result_apply(struct queue *q, struct result_op *op)
 	return st;
 }
 
-/* ---- after the commit ------------------------------------------------------------- */
+/* ---- after the commit ---- */
 
 /* The documented line, one for each recipient and attempt (smtpd-out(8)). */
 static void

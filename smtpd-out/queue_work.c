@@ -155,7 +155,7 @@ envelope_part(const struct envelope *env, const char *destination)
 	struct envelope *part = envelope_new(env->sender);
 
 	part->id = env->id;
-	part->received_s = env->received_s;
+	part->received_ms = env->received_ms;
 	part->size_bytes = env->size_bytes;
 	part->flags = env->flags;
 	part->ret = env->ret;

@@ -46,7 +46,7 @@ struct route_lookup {
 	void *arg;
 };
 
-/* ---- this machine ------------------------------------------------------- */
+/* ---- this machine ---- */
 
 static void
 local_add(struct route_local *local, const struct sockaddr *addr)
@@ -111,7 +111,7 @@ route_local_match(const struct route_local *local,
 	return false;
 }
 
-/* ---- order of hosts ------------------------------------------------------ */
+/* ---- order of hosts ---- */
 
 static bool
 host_is_local(const struct route_host *host, const char *hostname,
@@ -216,7 +216,7 @@ route_arrange(struct route *route, const char *destination,
 	}
 }
 
-/* ---- lookups --------------------------------------------------------------- */
+/* ---- lookups ---- */
 
 static uint32_t
 random_32(void)

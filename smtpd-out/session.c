@@ -15,7 +15,7 @@
 #include "base/str.h"
 #include "smtpd-out/session_step.h"
 
-/* ---- engine ---------------------------------------------------------- */
+/* ---- engine ---- */
 
 static bool
 is_reply(enum session_event ev)
@@ -108,7 +108,7 @@ session_engine(struct session *s, enum session_event ev)
 	change_state(s, next, ev);
 }
 
-/* ---- what the connection tells --------------------------------------- */
+/* ---- what the connection tells ---- */
 
 static enum session_event
 reply_event(int code)
@@ -231,7 +231,7 @@ on_conn(enum conn_event what, void *arg)
 	notify(s);
 }
 
-/* ---- interface ------------------------------------------------------- */
+/* ---- interface ---- */
 
 struct session *
 session_start(const struct session_env *env,

@@ -39,7 +39,7 @@ offers(const struct session *s, enum smtp_cap cap)
 	return (s->caps.flags & cap) != 0;
 }
 
-/* ---- results --------------------------------------------------------- */
+/* ---- results ---- */
 
 static void
 settle_rcpt(struct session *s, size_t i, const struct outcome *o)
@@ -86,7 +86,7 @@ settle_delivered(struct session *s)
 	}
 }
 
-/* ---- commands -------------------------------------------------------- */
+/* ---- commands ---- */
 
 /* Fails only for a host name of ours that no configuration should have; the
  * reply that never comes then ends the session. */
@@ -152,7 +152,7 @@ say_envelope(struct session *s)
 	conn_flush(s->conn);
 }
 
-/* ---- connecting and greeting ----------------------------------------- */
+/* ---- connecting and greeting ---- */
 
 enum session_state
 session_step_start(struct session *s)
@@ -248,7 +248,7 @@ session_step_helo(struct session *s)
 	return SESSION_READY;
 }
 
-/* ---- TLS ------------------------------------------------------------- */
+/* ---- TLS ---- */
 
 void
 session_enter_starttls(struct session *s)
@@ -311,7 +311,7 @@ session_step_ehlo_tls(struct session *s)
 	return SESSION_READY;
 }
 
-/* ---- transactions ---------------------------------------------------- */
+/* ---- transactions ---- */
 
 static void
 finish_txn(struct session *s)
@@ -464,7 +464,7 @@ session_step_no_data(struct session *s)
 	return SESSION_RESET;
 }
 
-/* ---- body ------------------------------------------------------------ */
+/* ---- body ---- */
 
 void
 session_enter_body(struct session *s)
@@ -563,7 +563,7 @@ session_step_eom(struct session *s)
 	return next_txn(s);
 }
 
-/* ---- ends ------------------------------------------------------------ */
+/* ---- ends ---- */
 
 void
 session_enter_reset(struct session *s)

@@ -245,7 +245,7 @@ session_body_limit_ms(const struct conf_timeout *t, uint64_t size_bytes)
 	return t->block_ms + (int64_t)ms;
 }
 
-/* ---- for ARCHITECTURE.md --------------------------------------------- */
+/* ---- for ARCHITECTURE.md ---- */
 
 static enum status
 put_next(struct buf *b, enum session_state state, enum session_event event)

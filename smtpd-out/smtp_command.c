@@ -16,7 +16,7 @@
  * increments of the extensions, since strings of an envelope are bounded. */
 #define LINE_MAX_BYTES 8192
 
-/* ---- capabilities ---------------------------------------------------- */
+/* ---- capabilities ---- */
 
 /* Decimal number of a whole text; false when it is none or too large. */
 static bool
@@ -139,7 +139,7 @@ smtp_caps_parse(struct smtp_caps *caps, const struct smtp_reply *reply)
 		parse_keyword_line(caps, line, len);
 }
 
-/* ---- commands -------------------------------------------------------- */
+/* ---- commands ---- */
 
 /* A path without its brackets.  Spaces and brackets may stand in a quoted
  * local part only (RFC 5321 4.1.2); control characters never. */
@@ -330,7 +330,7 @@ smtp_command_rcpt(struct buf *out, const struct smtp_caps *caps,
 	return finish(out, &line, st);
 }
 
-/* ---- flight ---------------------------------------------------------- */
+/* ---- flight ---- */
 
 bool
 smtp_flight_full(const struct smtp_flight *f)

@@ -45,7 +45,7 @@ spool_error(const struct spool *s)
 	return s->error;
 }
 
-/* ---- opening ---------------------------------- */
+/* ---- opening ---- */
 
 /* Makes a new entry of a directory durable. */
 static enum status
@@ -283,7 +283,7 @@ spool_close(struct spool **sp)
 	mem_free(sp);
 }
 
-/* ---- transactions ---------------------------------- */
+/* ---- transactions ---- */
 
 static enum status
 run_plain(struct spool *s, enum spool_stmt which)
@@ -400,7 +400,7 @@ spool_rollback(struct spool *s)
 	(void)str_copy(s->error, sizeof(s->error), error);
 }
 
-/* ---- housekeeping ---------------------------------- */
+/* ---- housekeeping ---- */
 
 static int64_t
 free_pages(struct spool *s)

@@ -72,14 +72,14 @@ struct spool_body {
  * Adds a message: gives env->id and each rcpt->id, makes one delivery for each
  * distinct destination, due at next_ms.  The size of a body file is checked
  * against env->size_bytes (ST_PARSE when it differs); for an inline body
- * env->size_bytes is set, and env->received_s when it is 0.  After a rollback
+ * env->size_bytes is set, and env->received_ms when it is 0.  After a rollback
  * the token of a body file is good again.
  */
 enum status spool_add(struct spool *, struct envelope *,
 	const struct spool_body *, int64_t next_ms, int64_t expires_ms)
 	MUST_CHECK;
 
-/* ---- taking work ---------------------------------------------------- */
+/* ---- taking work ---- */
 
 struct spool_delivery {		/* plain data, no strings owned elsewhere */
 	uint64_t id, message_id;
@@ -125,7 +125,7 @@ enum status spool_envelope(struct spool *, uint64_t message_id,
 enum status spool_body_get(struct spool *, uint64_t message_id,
 	void **data_out, size_t *len_out, int *fd_out) MUST_CHECK;
 
-/* ---- results -------------------------------------------------------- */
+/* ---- results ---- */
 
 struct spool_rcpt_result {
 	uint64_t rcpt_id;
@@ -145,7 +145,7 @@ enum status spool_results(struct spool *, uint64_t delivery_id,
 enum status spool_retry(struct spool *, uint64_t delivery_id, int64_t next_ms,
 	bool count_attempt, bool delay_noticed, const char *text) MUST_CHECK;
 
-/* ---- the operator --------------------------------------------------- */
+/* ---- the operator ---- */
 
 struct spool_filter {		/* all given members must match */
 	uint64_t message_id;	/* 0: any */
@@ -206,7 +206,7 @@ struct spool_dest_stats {
 enum status spool_top_destinations(struct spool *, struct spool_dest_stats *,
 	size_t max, size_t *count_out) MUST_CHECK;
 
-/* ---- housekeeping ---------------------------------------------------- */
+/* ---- housekeeping ---- */
 
 /* A bounded slice of work (checkpoint, incremental vacuum); true while more
  * is left.  Call when idle, outside a transaction. */

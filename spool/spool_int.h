@@ -101,7 +101,7 @@ int64_t spool_now_ms(const struct spool *);
 /* Tells the test hook, when there is one, that a step was reached. */
 void spool_step(const struct spool *, const char *name);
 
-/* ---- spool_db.c: one failure place, one statement in use ------------- */
+/* ---- spool_db.c: one failure place, one statement in use ---- */
 
 /* Records a sentence and returns the status. */
 enum status spool_fail(struct spool *, enum status, const char *fmt, ...)
@@ -139,7 +139,7 @@ uint64_t query_col_id(struct query *, int column);
 const char *query_col_text(struct query *, int column);
 const char *query_col_text_null(struct query *, int column);
 
-/* ---- spool_schema.c -------------------------------------------------- */
+/* ---- spool_schema.c ---- */
 
 struct spool_migration {
 	const char *sql;	/* from version `index` to `index` + 1 */
@@ -149,7 +149,7 @@ enum status spool_migrate(struct spool *, const struct spool_migration *,
 	int count) MUST_CHECK;
 enum status spool_totals_load(struct spool *) MUST_CHECK;
 
-/* ---- spool_body.c ---------------------------------------------------- */
+/* ---- spool_body.c ---- */
 
 void spool_body_name(uint64_t id, char out[SPOOL_FILE_NAME_MAX]);
 /* Checks size and kind; changes nothing. */
@@ -167,7 +167,7 @@ enum status spool_body_check_none(struct spool *) MUST_CHECK;
 enum status spool_body_file_open(struct spool *, uint64_t id,
 	uint64_t size_bytes, int *fd_out) MUST_CHECK;
 
-/* ---- shared by message, work and list -------------------------------- */
+/* ---- shared by message, work and list ---- */
 
 enum status spool_need_tx(struct spool *) MUST_CHECK;
 /* Reads the columns of a delivery, starting at the given one. */

@@ -119,7 +119,7 @@ spool_list(struct spool *s, const struct spool_filter *filter, uint64_t *after,
 	return query_end(&w.q);
 }
 
-/* ---- actions ---------------------------------- */
+/* ---- actions ---- */
 
 struct match {
 	uint64_t id;		/* delivery */
@@ -244,7 +244,7 @@ spool_act(struct spool *s, const struct spool_filter *filter,
 	return st;
 }
 
-/* ---- counts ---------------------------------- */
+/* ---- counts ---- */
 
 static enum status
 oldest_received(struct spool *s, int64_t *ms_out)

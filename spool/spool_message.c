@@ -20,7 +20,7 @@ struct add {
 	uint64_t next_id;
 };
 
-/* ---- adding ---------------------------------- */
+/* ---- adding ---- */
 
 static bool
 destination_ok(const char *destination)
@@ -45,7 +45,7 @@ check_envelope(struct spool *s, const struct envelope *env)
 		env->rcpt_count <= ENVELOPE_RCPTS_MAX &&
 		text_ok(env->sender, true) && text_ok(env->envid, false) &&
 		text_ok(env->origin, false) && env->size_bytes <= INT64_MAX &&
-		env->received_s >= 0 && env->received_s <= INT64_MAX / 1000;
+		env->received_ms >= 0;
 
 	for (size_t i = 0; ok && i < env->rcpt_count; i++)
 		ok = text_ok(env->rcpts[i].address, true) &&
@@ -194,9 +194,9 @@ spool_add(struct spool *s, struct envelope *env, const struct spool_body *body,
 		st = check_body(s, env, body);
 	if (st != ST_OK)
 		return st;
-	if (env->received_s == 0)
-		env->received_s = spool_now_ms(s) / 1000;
-	a.received_ms = env->received_s * 1000;
+	if (env->received_ms == 0)
+		env->received_ms = spool_now_ms(s);
+	a.received_ms = env->received_ms;
 	env->id = first_id(s);
 	a.next_id = env->id + 1;
 	st = add_rcpts(&a);
@@ -212,7 +212,7 @@ spool_add(struct spool *s, struct envelope *env, const struct spool_body *body,
 	return st;
 }
 
-/* ---- reading ---------------------------------- */
+/* ---- reading ---- */
 
 static enum status
 read_message(struct spool *s, uint64_t id, struct envelope **out)
@@ -228,7 +228,7 @@ read_message(struct spool *s, uint64_t id, struct envelope **out)
 
 		env = envelope_new(query_col_text(&q, 4));
 		env->id = id;
-		env->received_s = query_col(&q, 0) / 1000;
+		env->received_ms = query_col(&q, 0);
 		env->size_bytes = query_col_id(&q, 1);
 		env->flags = (unsigned)query_col_id(&q, 2);
 		env->ret = ret > RET_HDRS ? RET_NONE : (enum envelope_ret)ret;
@@ -342,7 +342,7 @@ spool_body_get(struct spool *s, uint64_t message_id, void **data_out,
 	return read_inline(s, message_id, size_bytes, data_out, len_out);
 }
 
-/* ---- removing ---------------------------------- */
+/* ---- removing ---- */
 
 static enum status
 delete_by_id(struct spool *s, enum spool_stmt which, uint64_t id)

@@ -110,7 +110,7 @@ spool_deliveries_of(struct spool *s, uint64_t message_id,
 	return collect(&q, out, max, count_out);
 }
 
-/* ---- results ---------------------------------- */
+/* ---- results ---- */
 
 /* The text as kept: bounded, or NULL. */
 static const char *

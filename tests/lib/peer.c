@@ -43,7 +43,7 @@ struct peer {
 	char failure[LINE_SIZE + 256];
 };
 
-/* ---- certificate ----------------------------------------------------- */
+/* ---- certificate ---- */
 
 static X509 *
 self_signed(EVP_PKEY *key)
@@ -80,7 +80,7 @@ server_context(void)
 	return ctx;
 }
 
-/* ---- bytes ----------------------------------------------------------- */
+/* ---- bytes ---- */
 
 static void
 fail(struct peer *p, const char *what, const char *detail)
@@ -157,7 +157,7 @@ keep(struct peer *p, const void *bytes, size_t len)
 		fail(p, "body", "too long");
 }
 
-/* ---- steps ----------------------------------------------------------- */
+/* ---- steps ---- */
 
 static void
 expect(struct peer *p, const char *want, bool whole)
@@ -369,7 +369,7 @@ run(void *arg)
 	return NULL;
 }
 
-/* ---- interface ------------------------------------------------------- */
+/* ---- interface ---- */
 
 static void
 bind_loopback(struct peer *p, int family)

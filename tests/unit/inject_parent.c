@@ -35,7 +35,7 @@ must(bool ok, const char *what)
 	abort();
 }
 
-/* ---- the fake parent ------------------------------------------------------- */
+/* ---- the fake parent ---- */
 
 static struct {
 	struct event_base *base;
@@ -232,7 +232,7 @@ parent_run(int channel, int control)
 	_exit(0);
 }
 
-/* ---- set-up ------------------------------------------------------------------ */
+/* ---- set-up ---- */
 
 static int
 listen_unix(const char *path)

@@ -14,7 +14,7 @@
 #include "smtpd-out/bounce_int.h"
 #include "tests/unit/test_bounce_util.h"
 
-/* ---- the decision -------------------------------------------------------- */
+/* ---- the decision ---- */
 
 #define S NOTIFY_SUCCESS
 #define F NOTIFY_FAILURE
@@ -86,7 +86,7 @@ test_decide(void **state)
 				&decide_cases[i].f)));
 }
 
-/* ---- one notice ------------------------------------------------------------ */
+/* ---- one notice ---- */
 
 /* Compares with text that has LF line ends. */
 static void
@@ -361,7 +361,7 @@ test_relayed(void **state)
 	fixture_clear(&f);
 }
 
-/* ---- single fields ---------------------------------------- */
+/* ---- single fields ---- */
 
 static const struct status_case {
 	enum bounce_kind kind;

@@ -15,7 +15,7 @@
 #include "smtpd-out/bounce_int.h"
 #include "tests/unit/test_bounce_util.h"
 
-/* ---- what goes back of the original ---------------------------------------- */
+/* ---- what goes back of the original ---- */
 
 static const struct return_case {
 	const char *what;
@@ -240,7 +240,7 @@ test_random(void **state)
 	}
 }
 
-/* ---- addresses --------------------------------------------------------------- */
+/* ---- addresses ---- */
 
 static const struct field_case {
 	const char *sender, *rcpt, *orcpt;

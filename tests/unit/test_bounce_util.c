@@ -28,7 +28,7 @@ fixture_init(struct fixture *f, const char *sender, const char *rcpt)
 	memset(f, 0, sizeof(*f));
 	f->env = envelope_new(sender);
 	f->env->id = 1700000000000000;
-	f->env->received_s = 1700000000;
+	f->env->received_ms = 1700000000000;
 	r = envelope_add_rcpt(f->env, rcpt, "there.test");
 	r->id = f->env->id + 2;
 	f->outcome = outcome_reply(SCOPE_RCPT, STAGE_RCPT, 550, "5.1.1",

@@ -231,7 +231,7 @@ every_cut(void **state)
 	}
 }
 
-/* ---- dns_chain ----------------------------------------------------------- */
+/* ---- dns_chain ---- */
 
 static struct dns_chain chain;
 

@@ -86,7 +86,7 @@ static const struct scenario scenarios[] = {
 	    SEND("250 queued"), BYE } },
 };
 
-/* ---- the runner ------------------------------------------------------ */
+/* ---- the runner ---- */
 
 static const char *const addresses[] = { "r0@mx.example", "r1@mx.example",
 	"r2@mx.example", "r3@mx.example" };

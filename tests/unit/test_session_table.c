@@ -150,7 +150,7 @@ test_timeouts(void **state)
 	assert_true(session_body_limit_ms(&t, UINT64_MAX) > 0);
 }
 
-/* ---- the engine on every pair ---------------------------------------- */
+/* ---- the engine on every pair ---- */
 
 struct walk {
 	struct session_env env;
@@ -306,7 +306,7 @@ test_walk(void **state)
 	(void)close(null);
 }
 
-/* ---- ARCHITECTURE.md ------------------------------------------------- */
+/* ---- ARCHITECTURE.md ---- */
 
 #define BEGIN_MARK "<!-- generated: SMTP client states -->\n"
 #define END_MARK "<!-- end -->\n"

@@ -27,7 +27,7 @@ assert_buf(const struct buf *b, const char *want)
 	assert_string_equal(got, want);
 }
 
-/* ---- capabilities ---------------------------------------------------- */
+/* ---- capabilities ---- */
 
 static const struct caps_case {
 	const char *reply;
@@ -86,7 +86,7 @@ test_caps(void **state)
 	}
 }
 
-/* ---- plain commands -------------------------------------------------- */
+/* ---- plain commands ---- */
 
 static void
 test_plain(void **state)
@@ -108,7 +108,7 @@ test_plain(void **state)
 	assert_int_equal(b.len, 0);
 }
 
-/* ---- MAIL and RCPT --------------------------------------------------- */
+/* ---- MAIL and RCPT ---- */
 
 static const struct mail_case {
 	unsigned caps;
@@ -228,7 +228,7 @@ test_needs_utf8(void **state)
 	assert_true(smtp_needs_utf8(&txn));
 }
 
-/* ---- flight ---------------------------------------------------------- */
+/* ---- flight ---- */
 
 static void
 test_flight(void **state)

@@ -85,7 +85,7 @@ full_envelope(void)
 	struct envelope *env = test_envelope("a@one.test b@two.test "
 		"\"c.d\"@one.test");
 
-	env->received_s = T0 / 1000 - 5;
+	env->received_ms = T0 - 5000;
 	env->flags = ENVELOPE_8BITMIME | ENVELOPE_SMTPUTF8;
 	env->ret = RET_HDRS;
 	env->envid = xstrdup("env+2Bid");
@@ -103,7 +103,7 @@ check_full_envelope(struct spool *s, uint64_t id, uint64_t delivery_id,
 
 	assert_int_equal(spool_envelope(s, id, delivery_id, &env), ST_OK);
 	assert_int_equal(env->id, id);
-	assert_int_equal(env->received_s, T0 / 1000 - 5);
+	assert_int_equal(env->received_ms, T0 - 5000);
 	assert_int_equal(env->flags, ENVELOPE_8BITMIME | ENVELOPE_SMTPUTF8);
 	assert_int_equal(env->ret, RET_HDRS);
 	assert_int_equal(env->size_bytes, 12);

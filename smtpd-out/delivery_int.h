@@ -1,0 +1,93 @@
+/*
+ * Private to delivery.c (a job and its sessions) and deliveries.c (the
+ * destinations that share them).
+ */
+#ifndef SMTPD_OUT_DELIVERY_INT_H
+#define SMTPD_OUT_DELIVERY_INT_H
+
+#include <sys/queue.h>
+
+#include "base/str.h"
+#include "base/table.h"
+#include "smtpd-out/delivery.h"
+
+enum rcpt_state {
+	RCPT_OPEN = 0,		/* to be tried at the present host */
+	RCPT_TRIED,		/* this host has answered, another may try */
+	RCPT_SETTLED,		/* nothing in this attempt changes it */
+	RCPT_REPORTED		/* and the parent knows */
+};
+
+struct rcpt {
+	enum rcpt_state state;
+	bool dsn_relayed;
+	struct outcome outcome;
+	struct session_info info;	/* of the session that gave outcome */
+};
+
+struct delivery {
+	TAILQ_ENTRY(delivery) link;	/* dest->waiting */
+	struct dest *dest;
+	uint64_t job_id;
+	struct msg_job job;
+	uint8_t *body;			/* own copy of inline bytes */
+	int body_fd;
+	struct rcpt *rcpts;
+	struct route_lookup *lookup;
+	struct route *route;
+	size_t host;			/* next host of the route */
+	bool clear_next;		/* TLS failed there: without it */
+	unsigned sessions;		/* started in this attempt */
+	struct demand demand;
+	struct session_txn txn;
+	struct session_rcpt *txn_rcpts;
+	size_t *txn_index;		/* of txn_rcpts in rcpts */
+};
+
+/* A session and what it works on. */
+struct link {
+	TAILQ_ENTRY(link) link;		/* dest->links or reap list */
+	struct dest *dest;
+	struct session *session;
+	struct delivery *job;		/* NULL: idle */
+	struct event *idle_ev;
+	size_t host;			/* in job->route, for the fallback */
+	bool reused;			/* job came to an open session */
+	bool is_ready;
+};
+
+struct dest {
+	char name[STR_DOMAIN_MAX];
+	struct deliveries *all;
+	TAILQ_HEAD(, delivery) waiting;
+	TAILQ_HEAD(, link) links;
+	size_t running;			/* jobs out of waiting */
+};
+
+struct deliveries {
+	const struct session_env *env;
+	struct resolver *resolver;
+	const struct route_local *local;
+	struct deliveries_port port;
+	struct table *dests;
+	TAILQ_HEAD(reap_list, link) reap;
+	struct event *reap_ev;
+	size_t jobs, links;
+	bool stopping;
+};
+
+/* delivery.c */
+void delivery_free(struct delivery **);
+/* Looks for the route and goes on from there. */
+void delivery_start(struct delivery *);
+/* Gives a waiting job to an idle session that is ready. */
+void delivery_attach(struct link *, struct delivery *);
+
+/* deliveries.c */
+struct delivery *dest_take_waiting(struct dest *);
+/* Starts waiting jobs while the destination may have more. */
+void dest_pump(struct dest *);
+/* Puts a session that has ended on the reap list. */
+void link_ended(struct link *);
+
+#endif
