@@ -174,6 +174,29 @@ expect(struct peer *p, const char *want, bool whole)
 }
 
 static void
+read_lines(struct peer *p, const char *answer, size_t n)
+{
+	char line[LINE_SIZE];
+
+	for (; n > 0; n--) {
+		if (!read_line(p, line)) {
+			fail(p, "lines", "connection ended");
+			return;
+		}
+		(void)send_all(p, answer, strlen(answer));
+	}
+}
+
+static void
+quiet(struct peer *p, size_t ms)
+{
+	struct pollfd pfd = { .fd = p->fd, .events = POLLIN };
+
+	if (p->in_start != p->in_len || poll(&pfd, 1, (int)ms) != 0)
+		fail(p, "quiet", "something came");
+}
+
+static void
 read_body(struct peer *p)
 {
 	char line[LINE_SIZE];
@@ -225,12 +248,18 @@ read_chunks(struct peer *p)
 }
 
 static void
+new_tls(struct peer *p)
+{
+	p->ssl = SSL_new(p->ctx);
+	(void)SSL_set_fd(p->ssl, p->fd);
+}
+
+static void
 start_tls(struct peer *p, const char *sni)
 {
 	const char *got;
 
-	p->ssl = SSL_new(p->ctx);
-	(void)SSL_set_fd(p->ssl, p->fd);
+	new_tls(p);
 	if (p->in_start != p->in_len) {
 		fail(p, "TLS", "client spoke before the handshake");
 		return;
@@ -240,8 +269,27 @@ start_tls(struct peer *p, const char *sni)
 		return;
 	}
 	got = SSL_get_servername(p->ssl, TLSEXT_NAMETYPE_host_name);
-	if (sni != NULL && (got == NULL || strcmp(got, sni) != 0))
+	if (sni != NULL && strcmp(got != NULL ? got : "", sni) != 0)
 		fail(p, "SNI", got != NULL ? got : "none");
+}
+
+/* 1: wants a certificate of the client; else the newest version to speak. */
+static void
+fail_tls(struct peer *p, size_t how)
+{
+	new_tls(p);
+	if (how == 1) {
+		SSL_set_verify(p->ssl, SSL_VERIFY_PEER |
+			SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+	} else {
+		SSL_set_security_level(p->ssl, 0);
+		(void)SSL_set_min_proto_version(p->ssl, TLS1_VERSION);
+		(void)SSL_set_max_proto_version(p->ssl, (int)how);
+	}
+	if (SSL_accept(p->ssl) == 1)
+		fail(p, "TLS", "handshake succeeded");
+	SSL_free(p->ssl);
+	p->ssl = NULL;
 }
 
 static void
@@ -300,6 +348,12 @@ do_step(struct peer *p, const struct peer_step *s)
 	case PEER_LINE:
 		expect(p, s->text, true);
 		break;
+	case PEER_LINES:
+		read_lines(p, s->text, s->n);
+		break;
+	case PEER_QUIET:
+		quiet(p, s->n);
+		break;
 	case PEER_BODY:
 		read_body(p);
 		break;
@@ -313,8 +367,7 @@ do_step(struct peer *p, const struct peer_step *s)
 		start_tls(p, s->text);
 		break;
 	case PEER_TLS_FAIL:
-		start_tls(p, NULL);
-		p->failure[0] = '\0';
+		fail_tls(p, s->n);
 		break;
 	case PEER_SLEEP:
 		(void)poll(NULL, 0, (int)s->n);

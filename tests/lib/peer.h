@@ -24,12 +24,16 @@ enum peer_op {
 	PEER_FLOOD,	/* sends text again and again until cut off */
 	PEER_EXPECT,	/* reads a line that begins with text */
 	PEER_LINE,	/* reads a line that is text and no more */
+	PEER_LINES,	/* reads n lines, answers each with text */
+	PEER_QUIET,	/* nothing may come for n ms */
 	PEER_BODY,	/* reads up to the final dot, unstuffs, keeps it */
 	PEER_CHUNK,	/* reads one BDAT and its bytes, keeps them; text is
 			 * "LAST" or "" */
 	PEER_CHUNKS,	/* reads BDAT up to LAST, answers each with 250 */
-	PEER_TLS,	/* server handshake; text is the SNI to expect or NULL */
-	PEER_TLS_FAIL,	/* a handshake that must not succeed */
+	PEER_TLS,	/* server handshake; text is the SNI to expect ("" for
+			 * none), or NULL */
+	PEER_TLS_FAIL,	/* a handshake that must fail: n is 1 to demand a
+			 * certificate, or the newest version spoken */
 	PEER_SLEEP,	/* n ms */
 	PEER_WAIT,	/* reads and ignores until the client closes */
 	PEER_SLOW_READ,	/* reads n bytes every 20 ms until closed */
