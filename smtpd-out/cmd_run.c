@@ -8,10 +8,10 @@
 #include <getopt.h>
 #include <grp.h>
 #include <pwd.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -28,26 +28,17 @@
 
 /* ---- leaving root ---- */
 
-/* A directory the service needs: made when missing, handed to its user. */
+/* A directory the service needs: made when missing, and then handed to its
+ * user.  One that exists is left as it is, whoever owns it. */
 static bool
 own_directory(const char *dir, mode_t mode, const struct passwd *pw)
 {
-	struct stat st;
-
-	if (mkdir(dir, mode) != 0 && errno != EEXIST)
-		goto fail;
-	if (stat(dir, &st) != 0)
-		goto fail;
-	/* Never take a directory that others share (/tmp, /run). */
-	if (st.st_uid == pw->pw_uid || (st.st_mode & S_ISVTX) != 0 ||
-	    (st.st_uid == 0 && st.st_gid == 0 && strcmp(dir, "/run") == 0))
+	if (mkdir(dir, mode) == 0) {
+		if (chown(dir, pw->pw_uid, pw->pw_gid) == 0)
+			return true;
+	} else if (errno == EEXIST) {
 		return true;
-	if (st.st_uid != 0 || chown(dir, pw->pw_uid, pw->pw_gid) != 0) {
-		errno = st.st_uid != 0 ? EPERM : errno;
-		goto fail;
 	}
-	return true;
-fail:
 	log_error("directory", "path", dir, "reason", strerror(errno), NULL);
 	return false;
 }
@@ -215,8 +206,12 @@ cmd_role(int argc, char **argv)
 	    conf_parse(argv[4], text, &conf, err) != ST_OK)
 		return EX_CONFIG;
 	free(text);
-	/* An orphan would only hold its sockets. */
-	(void)prctl(PR_SET_PDEATHSIG, 15);
+	/* The parent's word ends a child, not a signal to the whole group; when
+	 * the parent is gone, so is the channel, and that ends it too. */
+	(void)signal(SIGTERM, SIG_IGN);
+	(void)signal(SIGINT, SIG_IGN);
+	(void)signal(SIGHUP, SIG_IGN);
+	(void)signal(SIGPIPE, SIG_IGN);
 	log_init(inject ? "inject" : "worker", conf->log_target,
 		conf->log_level);
 	for (int i = 0; i < count; i++)

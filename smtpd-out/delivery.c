@@ -258,12 +258,16 @@ leave(struct link *l)
 	struct delivery *d = l->job;
 
 	l->job = NULL;
-	if (reopen(d) == 0 || d->dest->all->stopping)
+	if (reopen(d) == 0 || d->dest->all->stopping) {
 		finish(d);
-	else if (d->route == NULL)
-		delivery_start(d);		/* came to an open session */
-	else
+	} else if (d->route == NULL) {
+		/* It came to an open session: that host has answered. */
+		(void)str_copy(d->answered, sizeof(d->answered),
+			session_info(l->session)->host);
+		delivery_start(d);
+	} else {
 		next_host(d);
+	}
 }
 
 static void
@@ -406,6 +410,8 @@ next_host(struct delivery *d)
 		size_t host = d->host++;
 		struct route_host *h = &d->route->hosts[host];
 
+		if (strcmp(h->name, d->answered) == 0)
+			continue;
 		if (h->addr_count > 0) {
 			start_session(d, host);
 			return;
@@ -425,7 +431,9 @@ on_route(struct route *route, void *arg)
 
 	d->lookup = NULL;
 	d->route = route;
-	if (route->host_count == 0) {
+	if (dest->all->stopping) {
+		finish(d);
+	} else if (route->host_count == 0) {
 		set_all_open(d, &route->outcome);
 		finish(d);
 	} else {

@@ -37,6 +37,7 @@ struct delivery {
 	struct route *route;
 	size_t host;			/* next host of the route */
 	bool clear_next;		/* TLS failed there: without it */
+	char answered[STR_DOMAIN_MAX];	/* host that needs no second try */
 	unsigned sessions;		/* started in this attempt */
 	struct demand demand;
 	struct session_txn txn;

@@ -99,8 +99,8 @@ take_old(struct listeners *old, const char *text)
 
 	for (size_t i = 0; old != NULL && i < old->count; i++)
 		if (old->fds[i] >= 0 && strcmp(old->texts[i], text) == 0) {
-			fd = old->fds[i];
-			old->fds[i] = -1;
+			/* A copy: the old set stays whole if we fail. */
+			fd = fcntl(old->fds[i], F_DUPFD_CLOEXEC, 3);
 			return fd;
 		}
 	return -1;

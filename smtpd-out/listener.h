@@ -14,8 +14,9 @@ struct listeners {
 	size_t count;
 };
 
-/* Opens what conf names; takes sockets of the same address from `old` (may be
- * NULL; what is not taken stays there) or from systemd (LISTEN_FDS). */
+/* Opens what conf names; shares sockets of the same address with `old` (may be
+ * NULL; the caller closes it afterwards) or takes them from systemd
+ * (LISTEN_FDS).  On failure `old` is as it was. */
 enum status listeners_open(const struct conf *, struct listeners *old,
 	struct listeners *out, char err[CONF_ERR_MAX]) MUST_CHECK;
 void listeners_close(struct listeners *);

@@ -86,7 +86,7 @@ struct queue {
 	bool skipped;			/* this walk passed by a worker that
 					 * could take nothing */
 	bool stopping;
-	bool results_failing;		/* warned that results cannot be stored */
+	bool results_failing;		/* and the operator knows */
 	struct queue_stats stats;
 };
 

@@ -5,7 +5,6 @@
 #include "config.h"
 
 #include <event2/event.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sysexits.h>
 
@@ -182,9 +181,6 @@ worker_main(struct conf *conf, int ipc_fd, unsigned index)
 	struct worker w = { .status = EX_SOFTWARE };
 
 	(void)index;
-	(void)signal(SIGPIPE, SIG_IGN);
-	(void)signal(SIGHUP, SIG_IGN);
-	(void)signal(SIGINT, SIG_IGN);	/* the parent stops us in order */
 	w.base = event_base_new();
 	w.ipc = ipc_new(w.base, ipc_fd, IPC_WORKER, IPC_PARENT, on_frame, &w);
 	w.stop_ev = event_new(w.base, -1, 0, on_stop_timeout, &w);
