@@ -43,6 +43,7 @@ static struct {
 	int files[FILES];
 	uint64_t tokens;
 	unsigned opens, drops;
+	char last[128];
 } parent;
 
 static void
@@ -89,6 +90,22 @@ role_sum(const char *text, size_t len)
 	return sum;
 }
 
+static void
+keep(const struct envelope *env, const char *text, size_t len)
+{
+	FILE *f = fopen(parent.last, "w");
+
+	must(f != NULL, parent.last);
+	(void)fprintf(f, "<%s> flags=%u ret=%d envid=%s\n", env->sender,
+		env->flags, (int)env->ret, env->envid == NULL ? "" :
+		env->envid);
+	for (size_t i = 0; i < env->rcpt_count; i++)
+		(void)fprintf(f, "<%s> %u\n", env->rcpts[i].address,
+			env->rcpts[i].notify);
+	(void)fputc('\n', f);
+	must(fwrite(text, 1, len, f) == len && fclose(f) == 0, "last");
+}
+
 /* Of what follows the Received field (three lines). */
 static uint64_t
 body_sum(const struct msg_submit *msg)
@@ -106,6 +123,7 @@ body_sum(const struct msg_submit *msg)
 	for (int i = 0; i < 3 && p != NULL; i++)
 		p = strchr(p, '\n') + 1;
 	sum = role_sum(p, len - (size_t)(p - text));
+	keep(msg->env, p, len - (size_t)(p - text));
 	free(text);
 	return sum;
 }
@@ -234,8 +252,8 @@ parent_run(int channel, int control)
 
 /* ---- set-up ---- */
 
-static int
-listen_unix(const char *path)
+int
+role_listen(const char *path)
 {
 	struct sockaddr_un un = { .sun_family = AF_UNIX };
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -299,7 +317,7 @@ role_start(struct role *r)
 {
 	int fds[3], channel[2], control[2];
 
-	fds[0] = listen_unix(r->path);
+	fds[0] = role_listen(r->path);
 	fds[1] = listen_tcp(&r->ports[1]);
 	fds[2] = listen_tcp(&r->ports[2]);
 	must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, channel) == 0
@@ -308,6 +326,8 @@ role_start(struct role *r)
 	if (r->parent == 0) {
 		(void)close(channel[1]);
 		(void)close(control[1]);
+		(void)snprintf(parent.last, sizeof(parent.last), "%s/last",
+			r->dir);
 		parent_run(channel[0], control[0]);
 	}
 	r->inject = fork();
@@ -340,6 +360,10 @@ role_wait(struct role *r)
 void
 role_clear(struct role *r)
 {
+	char last[128];
+
+	(void)snprintf(last, sizeof(last), "%s/last", r->dir);
+	(void)unlink(last);
 	(void)unlink(r->path);
 	(void)rmdir(r->dir);
 }
@@ -369,4 +393,20 @@ role_connect(const struct role *r, unsigned listen)
 	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience,
 		sizeof(patience));
 	return fd;
+}
+
+char *
+role_last(const struct role *r)
+{
+	char path[128], *text = xcalloc(1, 65536);
+	FILE *f;
+
+	(void)snprintf(path, sizeof(path), "%s/last", r->dir);
+	f = fopen(path, "r");
+	if (f == NULL)
+		return text;
+	(void)!fread(text, 1, 65535, f);
+	(void)fclose(f);
+	(void)unlink(path);
+	return text;
 }

@@ -5,7 +5,9 @@
  * It accepts everything with a queue id that is a checksum of the text after
  * our own Received field, except by local part of the first recipient:
  * "reject" gets 452, "silent" nothing, "slow" its answer after 300 ms, and
- * "stats" gets 550 with "opens=N drops=N origin=...".
+ * "stats" gets 550 with "opens=N drops=N origin=...".  What it accepts it
+ * also leaves in the file DIR/last: sender, recipients with NOTIFY, an empty
+ * line, the message without our Received field.
  */
 #ifndef TESTS_INJECT_PARENT_H
 #define TESTS_INJECT_PARENT_H
@@ -32,7 +34,10 @@ void role_start(struct role *);
 int role_wait(struct role *);
 void role_clear(struct role *);
 
+int role_listen(const char *path);	/* a Unix socket */
 int role_connect(const struct role *, unsigned listen);
+/* The file DIR/last as owned text; then it is removed. */
+char *role_last(const struct role *);
 uint64_t role_sum(const char *text, size_t len);
 
 #endif
