@@ -25,6 +25,7 @@
 #define WAL_PAGES_MAX 2000		/* checkpoint in commit from here on */
 #define WAL_PAGES_IDLE 64		/* worth a checkpoint when idle */
 #define FREE_PAGES_KEPT 1024		/* not given back: reused soon */
+#define FREE_PAGES_FULL 16		/* the same while the disk is full */
 
 int64_t
 spool_now_ms(const struct spool *s)
@@ -47,6 +48,14 @@ spool_error(const struct spool *s)
 
 /* ---- opening ---- */
 
+static void
+close_fd(int *fd)
+{
+	if (*fd >= 0)
+		(void)close(*fd);
+	*fd = -1;
+}
+
 /* Makes a new entry of a directory durable. */
 static enum status
 sync_dir(struct spool *s, int at_fd, const char *name)
@@ -55,8 +64,7 @@ sync_dir(struct spool *s, int at_fd, const char *name)
 	int failed = fd < 0 || fsync(fd) != 0;
 	enum status st = failed ? spool_fail_errno(s, "fsync", name) : ST_OK;
 
-	if (fd >= 0)
-		(void)close(fd);
+	close_fd(&fd);
 	return st;
 }
 
@@ -114,6 +122,37 @@ has_marker(const struct spool *s)
 	return fstat(s->lock_fd, &sb) == 0 && sb.st_size > 0;
 }
 
+/* With an empty log the file alone must hold every page that its header
+ * promises; SQLite would read a cut last page as zeroes. */
+static enum status
+check_length(struct spool *s, int64_t size_bytes)
+{
+	unsigned char h[32] = { 0 };
+	int64_t pages, page_bytes;
+	struct stat sb;
+	int fd;
+
+	if (fstatat(s->dir_fd, SPOOL_DB_NAME "-wal", &sb, 0) == 0 &&
+	    sb.st_size > 0)
+		return ST_OK;
+	fd = openat(s->dir_fd, SPOOL_DB_NAME, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || pread(fd, h, sizeof(h), 0) < 0) {
+		enum status st = spool_fail_errno(s, "read", SPOOL_DB_NAME);
+
+		close_fd(&fd);
+		return st;
+	}
+	close_fd(&fd);
+	page_bytes = h[16] << 8 | h[17];
+	pages = (int64_t)h[28] << 24 | h[29] << 16 | h[30] << 8 | h[31];
+	if (size_bytes < pages * page_bytes)
+		return spool_fail(s, ST_CORRUPT, "spool: DAMAGED: %s/%s was "
+			"cut to %lld of %lld bytes", s->dir, SPOOL_DB_NAME,
+			(long long)size_bytes,
+			(long long)(pages * page_bytes));
+	return ST_OK;
+}
+
 /* A lost database must never look like an empty queue. */
 static enum status
 check_present(struct spool *s)
@@ -122,7 +161,7 @@ check_present(struct spool *s)
 
 	if (fstatat(s->dir_fd, SPOOL_DB_NAME, &sb, 0) == 0) {
 		if (sb.st_size > 0)
-			return ST_OK;
+			return check_length(s, sb.st_size);
 	} else if (errno != ENOENT) {
 		return spool_fail_errno(s, "look at", SPOOL_DB_NAME);
 	}
@@ -215,7 +254,8 @@ open_all(struct spool *s)
 {
 	static enum status (*const steps[])(struct spool *) = {
 		open_dir, take_lock, open_body_dir, check_present, open_db,
-		spool_schema_open, spool_body_sweep, write_marker,
+		spool_schema_open, spool_body_sweep, spool_reserve_open,
+		write_marker,
 	};
 	enum status st = ST_OK;
 
@@ -256,14 +296,6 @@ spool_open(const char *url, const struct spool_options *opt,
 	return ST_OK;
 }
 
-static void
-close_fd(int *fd)
-{
-	if (*fd >= 0)
-		(void)close(*fd);
-	*fd = -1;
-}
-
 void
 spool_close(struct spool **sp)
 {
@@ -295,10 +327,9 @@ run_plain(struct spool *s, enum spool_stmt which)
 }
 
 static void
-checkpoint(struct spool *s)
+checkpoint(struct spool *s, int mode)
 {
-	int rc = sqlite3_wal_checkpoint_v2(s->db, NULL,
-		SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+	int rc = sqlite3_wal_checkpoint_v2(s->db, NULL, mode, NULL, NULL);
 
 	if (rc == SQLITE_OK)
 		s->wal_pages = 0;
@@ -320,10 +351,12 @@ spool_begin(struct spool *s)
 			"failed earlier; restart when the disk is sound",
 			s->dir);
 	st = run_plain(s, STMT_BEGIN);
-	s->tx_open = st == ST_OK;
-	if (st == ST_OK)
-		spool_step(s, "begin");
-	return st;
+	if (st != ST_OK)
+		return st;
+	s->tx_open = true;
+	s->committed = s->totals;
+	spool_step(s, "begin");
+	return ST_OK;
 }
 
 enum status
@@ -373,7 +406,7 @@ spool_commit(struct spool *s)
 	spool_step(s, "after-commit");
 	spool_body_files_committed(s);
 	if (s->wal_pages >= WAL_PAGES_MAX)
-		checkpoint(s);
+		checkpoint(s, SQLITE_CHECKPOINT_PASSIVE);
 	return ST_OK;
 }
 
@@ -392,40 +425,54 @@ spool_rollback(struct spool *s)
 	if (sqlite3_get_autocommit(s->db) == 0)
 		(void)run_plain(s, STMT_ROLLBACK);
 	spool_body_files_rolled_back(s);
-	if (spool_totals_load(s) != ST_OK)
-		log_error("spool-damaged", "why", s->error, NULL);
-	/* Room within the log lets results be recorded on a full disk. */
-	if (was_full)
-		checkpoint(s);
+	s->totals = s->committed;
+	s->totals_dirty = false;
+	/* What was done must still find room to be recorded. */
+	if (was_full) {
+		(void)str_copy(s->error, sizeof(s->error), error);
+		spool_reserve_release(s);
+		checkpoint(s, SQLITE_CHECKPOINT_PASSIVE);
+	}
 	(void)str_copy(s->error, sizeof(s->error), error);
 }
 
 /* ---- housekeeping ---- */
 
-static int64_t
-free_pages(struct spool *s)
+/* Free pages are worth giving back. */
+static bool
+has_free_pages(struct spool *s)
 {
-	struct query q;
+	int64_t kept = s->reserve_held ? FREE_PAGES_KEPT : FREE_PAGES_FULL;
 	int64_t pages = 0;
+	struct query q;
 
 	query_start(&q, s, STMT_FREELIST);
 	if (query_step(&q))
 		pages = query_col(&q, 0);
-	return query_end(&q) == ST_OK ? pages : 0;
+	return query_end(&q) == ST_OK && pages > kept;
 }
 
 bool
 spool_idle(struct spool *s)
 {
+	bool full = !s->reserve_held;
+
 	if (s->tx_open || s->broken)
 		return false;
-	if (s->wal_pages >= WAL_PAGES_IDLE) {
-		checkpoint(s);
-		return s->wal_pages == 0 && free_pages(s) > FREE_PAGES_KEPT;
-	}
-	if (free_pages(s) <= FREE_PAGES_KEPT)
+	/* The log keeps its size for the next commits, but not while others
+	 * need the room. */
+	if (s->wal_pages >= (full ? 1 : WAL_PAGES_IDLE)) {
+		checkpoint(s, full ? SQLITE_CHECKPOINT_TRUNCATE :
+			SQLITE_CHECKPOINT_PASSIVE);
+		if (s->wal_pages > 0)
+			return false;
+	} else if (has_free_pages(s) && run_plain(s, STMT_VACUUM) != ST_OK) {
 		return false;
-	return run_plain(s, STMT_VACUUM) == ST_OK;
+	}
+	if (has_free_pages(s) || (full && s->wal_pages > 0))
+		return true;
+	(void)!spool_reserve_take(s);
+	return false;
 }
 
 uint64_t

@@ -148,6 +148,33 @@ spool_fail_errno(struct spool *s, const char *what, const char *name)
 		strerror(error));
 }
 
+static int
+last_errno(sqlite3_file *file)
+{
+	int error = 0;
+
+	if (file != NULL && file->pMethods != NULL)
+		(void)file->pMethods->xFileControl(file,
+			SQLITE_FCNTL_LAST_ERRNO, &error);
+	return error;
+}
+
+/* SQLite tells only ENOSPC of a write as "full"; for the rest the error number
+ * is at one of three places, depending on which call failed. */
+static bool
+io_is_full(struct spool *s)
+{
+	sqlite3_file *db = NULL, *wal = NULL;
+
+	(void)sqlite3_file_control(s->db, "main", SQLITE_FCNTL_FILE_POINTER,
+		&db);
+	(void)sqlite3_file_control(s->db, "main",
+		SQLITE_FCNTL_JOURNAL_POINTER, &wal);
+	return errno_is_full(sqlite3_system_errno(s->db)) ||
+		errno_is_full(last_errno(db)) ||
+		errno_is_full(last_errno(wal));
+}
+
 static enum status
 status_of_rc(struct spool *s, int rc)
 {
@@ -171,8 +198,7 @@ status_of_rc(struct spool *s, int rc)
 			return ST_CORRUPT;
 		__attribute__((fallthrough));
 	case SQLITE_CANTOPEN:
-		return errno_is_full(sqlite3_system_errno(s->db)) ?
-			ST_FULL : ST_SYS;
+		return io_is_full(s) ? ST_FULL : ST_SYS;
 	default:
 		return ST_SYS;
 	}

@@ -88,11 +88,12 @@ struct spool {
 	struct spool_options opt;
 	bool tx_open;
 	bool was_full;		/* the last failure was a full disk */
+	bool reserve_held;	/* else no mail is added */
 	bool broken;		/* an fsync failed: trust nothing */
 	bool totals_dirty;
 	int wal_pages;		/* written since the last checkpoint */
 	uint64_t last_token;
-	struct spool_totals totals;
+	struct spool_totals totals, committed;
 	struct spool_file_ops added, removed;
 	char error[SPOOL_ERROR_MAX];
 };
@@ -166,6 +167,12 @@ enum status spool_body_sweep(struct spool *) MUST_CHECK;
 enum status spool_body_check_none(struct spool *) MUST_CHECK;
 enum status spool_body_file_open(struct spool *, uint64_t id,
 	uint64_t size_bytes, int *fd_out) MUST_CHECK;
+
+/* ---- spool_reserve.c ---- */
+
+void spool_reserve_release(struct spool *);
+enum status spool_reserve_take(struct spool *) MUST_CHECK;
+enum status spool_reserve_open(struct spool *) MUST_CHECK;
 
 /* ---- shared by message, work and list ---- */
 

@@ -189,6 +189,8 @@ spool_add(struct spool *s, struct envelope *env, const struct spool_body *body,
 	enum status st = spool_need_tx(s);
 
 	if (st == ST_OK)
+		st = spool_reserve_take(s);
+	if (st == ST_OK)
 		st = check_envelope(s, env);
 	if (st == ST_OK)
 		st = check_body(s, env, body);

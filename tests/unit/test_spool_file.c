@@ -86,7 +86,8 @@ test_file_rollback(void **state)
 	/* A removal that is rolled back removes nothing. */
 	assert_int_equal(spool_begin(s), ST_OK);
 	other = 0;
-	assert_int_equal(spool_act(s, &test_any, SPOOL_REMOVE, T0, &other), ST_OK);
+	assert_int_equal(spool_act(s, &test_any, SPOOL_REMOVE, T0, &other),
+		ST_OK);
 	assert_int_equal(other, 1);
 	spool_rollback(s);
 	assert_int_equal(test_body_files(*state), 1);

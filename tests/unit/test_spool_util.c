@@ -269,7 +269,8 @@ test_check_totals(struct spool *s)
 }
 
 uint64_t
-test_act(struct spool *s, const struct spool_filter *f, enum spool_action action)
+test_act(struct spool *s, const struct spool_filter *f,
+	enum spool_action action)
 {
 	uint64_t count;
 
