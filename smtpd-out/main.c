@@ -10,6 +10,7 @@
 
 #include "smtpd-out/cmd_queue.h"
 #include "smtpd-out/cmd_run.h"
+#include "smtpd-out/cmd_submit.h"
 
 static const struct {
 	const char *name;
@@ -17,6 +18,7 @@ static const struct {
 	const char *help;		/* NULL: not for people */
 } commands[] = {
 	{ "run", cmd_run, "the daemon, in the foreground" },
+	{ "submit", cmd_submit, "submit a message, as sendmail does" },
 	{ "queue", cmd_queue, "look at the queue and change it" },
 	{ "--role", cmd_role, NULL },
 };
@@ -41,6 +43,8 @@ main(int argc, char **argv)
 	const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
 	const char *self = argc < 1 ? "" : slash != NULL ? slash + 1 : argv[0];
 
+	if (strcmp(self, "sendmail") == 0)
+		return cmd_submit(argc, argv);
 	if (strcmp(self, "mailq") == 0)
 		return cmd_mailq(argc, argv);
 	if (argc < 2)
