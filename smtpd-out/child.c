@@ -209,8 +209,10 @@ on_frame(struct ipc *ipc, struct ipc_frame *frame, const char *why, void *arg)
 
 	if (frame == NULL) {
 		c->channel_ended = true;
+		/* Usually it is dead already and its end says more. */
 		if (!c->reaped && c->state != CHILD_STOPPING)
-			child_kill(c, why);
+			child_kill(c, strcmp(why, IPC_WHY_EOF) == 0 ? "" :
+				why);
 		ipc_free(&c->ipc);
 		check_gone(c);
 	} else if (frame->type == IPC_HELLO) {

@@ -501,7 +501,7 @@ inject_session_accepted(struct inject_session *s, uint64_t queue_id)
 		return;
 	str_id_format(queue_id, id);
 	format_token(s, token, sizeof(token));
-	log_info("accepted", "id", id, "session", token, "client", s->origin,
+	log_debug("submitted", "id", id, "session", token, "client", s->origin,
 		"from", env->sender, "rcpts",
 		log_num((long long)env->rcpt_count), "size",
 		log_num((long long)env->size_bytes), NULL);

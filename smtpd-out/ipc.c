@@ -137,7 +137,7 @@ receive(struct ipc *ipc)
 		return (size_t)n;
 	}
 	if (n == 0)
-		ipc_fail(ipc, "closed by the other side");
+		ipc_fail(ipc, IPC_WHY_EOF);
 	else if (errno != EAGAIN && errno != EINTR)
 		ipc_fail(ipc, strerror(errno));
 	return 0;

@@ -32,6 +32,7 @@ struct ipc_frame {
 
 /* frame == NULL: the channel has ended; why says how.  Only then may the owner
  * call ipc_free() from within the callback. */
+#define IPC_WHY_EOF "closed by the other side"
 typedef void ipc_cb(struct ipc *, struct ipc_frame *frame, const char *why,
 	void *arg);
 
