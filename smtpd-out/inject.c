@@ -70,7 +70,7 @@ finish(struct inject *in, bool failed)
 	(void)event_base_loopbreak(in->base);
 }
 
-/* ---- to the parent ---- */
+/* ---- to the parent --------------------------------------------------- */
 
 /* Reading stops while the channel is full: the submitters' sockets hold the
  * rest. */
@@ -155,7 +155,7 @@ send_hello(struct inject *in)
 	return ok;
 }
 
-/* ---- from the parent ---- */
+/* ---- from the parent ------------------------------------------------- */
 
 /* Handlers return false when the frame is malformed. */
 
@@ -286,7 +286,7 @@ on_empty(void *arg)
 		finish(in, false);
 }
 
-/* ---- listeners ---- */
+/* ---- listeners ------------------------------------------------------- */
 
 static void
 origin_unix(int fd, char out[INJECT_ORIGIN_BYTES])
@@ -441,7 +441,7 @@ listeners_open(struct inject *in, const int *fds, size_t count)
 	listeners_pause(in, false);
 }
 
-/* ---- life ---- */
+/* ---- life ------------------------------------------------------------ */
 
 static bool
 sandbox(const struct inject *in)

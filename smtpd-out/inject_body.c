@@ -59,7 +59,7 @@ inject_body_fail(struct inject_body *b, enum inject_reply fault)
 	account(b);
 }
 
-/* ---- storing ---- */
+/* ---- storing --------------------------------------------------------- */
 
 static void
 store(struct inject_body *b, const void *bytes, size_t len)
@@ -160,7 +160,7 @@ inject_body_sync(struct inject_body *b)
 		inject_body_fail(b, fault_of_errno());
 }
 
-/* ---- the header ---- */
+/* ---- the header ------------------------------------------------------ */
 
 static bool
 field_is(const struct inject_body *b, const char *name, const char **value)
@@ -229,7 +229,7 @@ header_run(struct inject_body *b, const uint8_t *bytes, size_t len)
 	b->field_len += len;
 }
 
-/* ---- octets ---- */
+/* ---- octets ---------------------------------------------------------- */
 
 static void
 put_run(struct inject_body *b, const uint8_t *bytes, size_t len)

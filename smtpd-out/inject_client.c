@@ -41,7 +41,7 @@ struct inject_client {
 
 static void turn(struct inject_client *);
 
-/* ---- closing ---- */
+/* ---- closing --------------------------------------------------------- */
 
 static void
 on_reap(evutil_socket_t fd, short what, void *arg)
@@ -83,7 +83,7 @@ client_close(struct inject_client *c)
 	event_active(all->reap_ev, EV_TIMEOUT, 0);
 }
 
-/* ---- moving bytes ---- */
+/* ---- moving bytes ---------------------------------------------------- */
 
 /* False when the connection is broken. */
 static bool
@@ -136,7 +136,7 @@ feed(struct inject_client *c)
 		buf_clear(&c->in);
 }
 
-/* ---- what to wait for ---- */
+/* ---- what to wait for ------------------------------------------------ */
 
 static void
 want(struct event *ev, bool wanted)
@@ -254,7 +254,7 @@ on_timer(evutil_socket_t fd, short what, void *arg)
 	turn(c);
 }
 
-/* ---- the queue, for a session ---- */
+/* ---- the queue, for a session ---------------------------------------- */
 
 static uint64_t
 port_request(void *arg, struct inject_session *session)
@@ -304,7 +304,7 @@ static const struct inject_port port = {
 	port_body_drop,
 };
 
-/* ---- the table ---- */
+/* ---- the table ------------------------------------------------------- */
 
 static bool
 free_slot(struct inject_clients *all, size_t *slot_out)

@@ -12,7 +12,7 @@
 #include "base/str.h"
 #include "smtpd-out/inject_session_int.h"
 
-/* ---- greeting ---- */
+/* ---- greeting -------------------------------------------------------- */
 
 static bool
 hello(struct inject_session *s, const char *args, bool extended)
@@ -55,7 +55,7 @@ cmd_ehlo(struct inject_session *s, const char *args)
 		inject_close(s, REPLY_ERRORS);
 }
 
-/* ---- transaction ---- */
+/* ---- transaction ----------------------------------------------------- */
 
 /* Memory of envelopes counts like that of bodies. */
 static void
@@ -223,7 +223,7 @@ cmd_rset(struct inject_session *s, const char *args)
 	inject_say(s, REPLY_RESET);
 }
 
-/* ---- the rest ---- */
+/* ---- the rest -------------------------------------------------------- */
 
 static void
 cmd_noop(struct inject_session *s, const char *args)

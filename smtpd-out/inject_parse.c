@@ -20,7 +20,7 @@
 
 #define PARAM_BYTES 600		/* longest keyword=value: ORCPT */
 
-/* ---- paths ---- */
+/* ---- paths ----------------------------------------------------------- */
 
 static const char *
 skip_space(const char *text)
@@ -105,7 +105,7 @@ strip_route(char *path)
 	return true;
 }
 
-/* ---- parameters ---- */
+/* ---- parameters ------------------------------------------------------ */
 
 struct params {			/* where the handlers put what they find */
 	struct inject_mail *mail;
@@ -279,7 +279,7 @@ parse_params(const char *text, struct params *to)
 	return REPLY_NONE;
 }
 
-/* ---- commands ---- */
+/* ---- commands -------------------------------------------------------- */
 
 static bool
 has_control(const char *text)

@@ -81,7 +81,7 @@ inject_set_state(struct inject_session *s, enum inject_state state)
 	s->state = state;
 }
 
-/* ---- replies ---- */
+/* ---- replies --------------------------------------------------------- */
 
 void
 inject_say_text(struct inject_session *s, int code, const char *enhanced,
@@ -135,7 +135,7 @@ inject_error(struct inject_session *s, enum inject_reply reply)
 		inject_close(s, REPLY_ERRORS);
 }
 
-/* ---- the transaction ---- */
+/* ---- the transaction ------------------------------------------------- */
 
 void
 inject_txn_clear(struct inject_session *s)
@@ -376,7 +376,7 @@ inject_chunk_step(struct inject_session *s)
 	}
 }
 
-/* ---- input ---- */
+/* ---- input ----------------------------------------------------------- */
 
 /* Reads past an over-long line to its end. */
 static size_t
@@ -489,7 +489,7 @@ inject_session_input(struct inject_session *s, const uint8_t *bytes,
 	return used;
 }
 
-/* ---- answers of the queue ---- */
+/* ---- answers of the queue -------------------------------------------- */
 
 void
 inject_session_accepted(struct inject_session *s, uint64_t queue_id)
@@ -561,7 +561,7 @@ inject_session_file(struct inject_session *s, int fd, uint64_t token)
 	resume(s);
 }
 
-/* ---- life ---- */
+/* ---- life ------------------------------------------------------------ */
 
 struct inject_session *
 inject_session_new(const struct inject_session_args *args)

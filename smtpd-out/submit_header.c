@@ -42,7 +42,7 @@ submit_list_clear(struct submit_list *list)
 	list->count = 0;
 }
 
-/* ---- address lists ----------------------------------------------------------- */
+/* ---- address lists --------------------------------------------------- */
 
 enum token { TOKEN_END = 0, TOKEN_WORD, TOKEN_SPECIAL, TOKEN_BAD };
 
@@ -239,7 +239,7 @@ submit_addresses(const char *text, size_t len, struct submit_list *list)
 	return ST_OK;
 }
 
-/* ---- fields ---------------------------------------------------------------------- */
+/* ---- fields ---------------------------------------------------------- */
 
 /* Length of the field name at text, 0 when there is none. */
 static size_t
@@ -380,7 +380,7 @@ submit_header_rcpts(const char *head, size_t len, struct submit_list *list,
 	return ST_OK;
 }
 
-/* ---- editing --------------------------------------------------------------------- */
+/* ---- editing --------------------------------------------------------- */
 
 /* RFC 2047 4.2, 5: a word in a phrase; each holds whole characters and at most
  * 75 octets. */

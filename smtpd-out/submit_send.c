@@ -58,7 +58,7 @@ complain(int code, const char *fmt, ...)
 	return code;
 }
 
-/* ---- standard input ---------------------------------------------------------------- */
+/* ---- standard input -------------------------------------------------- */
 
 /* One block into kept; EX_OK also at the end. */
 static int
@@ -101,7 +101,7 @@ read_ahead(struct message *m)
 	return code;
 }
 
-/* ---- addresses --------------------------------------------------------------------- */
+/* ---- addresses ------------------------------------------------------- */
 
 /*
  * Puts an address into the form the service wants: with a domain (its own
@@ -249,7 +249,7 @@ find_sender(struct message *m)
 	return EX_OK;
 }
 
-/* ---- dialogue ------------------------------------------------------------------------ */
+/* ---- dialogue -------------------------------------------------------- */
 
 /* What the last reply means for the caller of this command. */
 static int
@@ -360,7 +360,7 @@ say_rcpts(struct message *m)
 	return code;
 }
 
-/* ---- the text ------------------------------------------------------------------------ */
+/* ---- the text -------------------------------------------------------- */
 
 static void
 make_message_id(const struct message *m, char *out, size_t out_bytes)

@@ -35,7 +35,7 @@ must(bool ok, const char *what)
 	abort();
 }
 
-/* ---- the fake parent ---- */
+/* ---- the fake parent ------------------------------------------------- */
 
 static struct {
 	struct event_base *base;
@@ -250,7 +250,7 @@ parent_run(int channel, int control)
 	_exit(0);
 }
 
-/* ---- set-up ---- */
+/* ---- set-up ---------------------------------------------------------- */
 
 int
 role_listen(const char *path)

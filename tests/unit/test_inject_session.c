@@ -113,7 +113,7 @@ run(const struct script *scripts, size_t count, void (*setup)(struct fake *))
 		run_with(&scripts[i], setup, CONF_SMTP);
 }
 
-/* ---- what may go wrong with commands ---- */
+/* ---- what may go wrong with commands --------------------------------- */
 
 static void
 command_faults(void **state)
@@ -130,7 +130,8 @@ command_faults(void **state)
 		{ "STARTTLS\r\n", "502 5.5.1 Command not offered here\r\n" },
 		{ "EHLO\r\n", "501 5.5.4 Give your host name\r\n" },
 		{ "DATA\r\n", "503 5.5.1 No valid recipients\r\n" },
-		{ "RCPT TO:<a@b.example>\r\n", "503 5.5.1 Need MAIL first\r\n" },
+		{ "RCPT TO:<a@b.example>\r\n",
+			"503 5.5.1 Need MAIL first\r\n" },
 		{ "MAIL FROM:<>\r\nMAIL FROM:<>\r\n",
 			MAIL "503 5.5.1 Sender already given\r\n" },
 		{ "MAIL FROM:<>\r\nDATA\r\n",
@@ -304,7 +305,7 @@ output_bounded(void **state)
 	fake_clear(&f);
 }
 
-/* ---- messages ---- */
+/* ---- messages -------------------------------------------------------- */
 
 static void
 dialogue(void **state)
@@ -507,7 +508,8 @@ hop_limit(void **state)
 {
 	static const struct script scripts[] = {
 		{ ONE "DATA\r\nReceived: 1\r\nReceived: 2\r\nReceived: 3\r\n"
-			"Received: 4\r\nReceived: 5\r\nReceived: 6\r\n\r\n.\r\n",
+			"Received: 4\r\nReceived: 5\r\nReceived: 6\r\n"
+			"\r\n.\r\n",
 			MAIL RCPT DATA
 			"554 5.4.6 Too many Received headers: mail loop\r\n" },
 		{ ONE "DATA\r\nReceived: 1\r\nReceived: 2\r\nReceived: 3\r\n"
@@ -519,7 +521,7 @@ hop_limit(void **state)
 	run(scripts, COUNT(scripts), NULL);
 }
 
-/* ---- large messages ---- */
+/* ---- large messages -------------------------------------------------- */
 
 /* count lines of 100 octets, then the end. */
 static char *
@@ -725,7 +727,7 @@ memory_short(void **state)
 	fake_clear(&f);
 }
 
-/* ---- time and stopping ---- */
+/* ---- time and stopping ----------------------------------------------- */
 
 static void
 timeouts(void **state)

@@ -20,7 +20,7 @@
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
-/* ---- text ------------------------------------------------------------------ */
+/* ---- text ------------------------------------------------------------ */
 
 static char *
 convert(const char *in, bool ignore_dots, size_t step, bool *ended_out)
@@ -106,7 +106,7 @@ stuffing(void **state)
 	}
 }
 
-/* ---- addresses ---------------------------------------------------------------- */
+/* ---- addresses ------------------------------------------------------- */
 
 static char *
 join(const struct submit_list *list)
@@ -209,7 +209,7 @@ long_addresses(void **state)
 	free(text);
 }
 
-/* ---- header -------------------------------------------------------------------- */
+/* ---- header ---------------------------------------------------------- */
 
 static void
 header_end(void **state)
@@ -331,7 +331,7 @@ header_edit(void **state)
 	}
 }
 
-/* ---- options -------------------------------------------------------------------- */
+/* ---- options --------------------------------------------------------- */
 
 static bool
 parse(const char *const *words, struct submit_args *out)
