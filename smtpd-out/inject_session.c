@@ -167,7 +167,7 @@ format_token(const struct inject_session *s, char *out, size_t out_bytes)
 /*
  * RFC 5321 4.4.  The queue id does not exist before the queue has the whole
  * message, so "id" is the session's, with the number of the transaction; the
- * log line "accepted" ties both together.
+ * log line "submitted" ties both together.
  */
 static void
 put_received(struct inject_session *s)
@@ -501,7 +501,7 @@ inject_session_accepted(struct inject_session *s, uint64_t queue_id)
 		return;
 	str_id_format(queue_id, id);
 	format_token(s, token, sizeof(token));
-	log_debug("submitted", "id", id, "session", token, "client", s->origin,
+	log_info("submitted", "id", id, "session", token, "client", s->origin,
 		"from", env->sender, "rcpts",
 		log_num((long long)env->rcpt_count), "size",
 		log_num((long long)env->size_bytes), NULL);
