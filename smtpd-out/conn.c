@@ -78,10 +78,10 @@ drop_event(struct event **ev)
 	*ev = NULL;
 }
 
+/* c->error says why. */
 static void
-lost(struct conn *c, const char *why)
+lost(struct conn *c)
 {
-	(void)str_copy(c->error, sizeof(c->error), why);
 	c->cb(CONN_LOST, c->arg);
 }
 
@@ -194,7 +194,7 @@ try_next(struct conn *c)
 	while (r->next < r->count && !attempt_start(c, r->next++))
 		;
 	if (r->open == 0) {
-		lost(c, c->error);
+		lost(c);
 		return;
 	}
 	(void)event_del(c->ev_stagger);
@@ -304,7 +304,7 @@ read_in(struct conn *c)
 	if (c->in.len == 0)
 		buf_clear(&c->in);
 	if (st == ST_EOF) {
-		lost(c, c->error);
+		lost(c);
 	} else if (c->phase == PHASE_OPEN && c->tls != NULL &&
 	    tls_pending(c->tls)) {
 		event_active(c->ev_read, EV_READ, 0);
@@ -322,8 +322,10 @@ write_failed(struct conn *c)
 	for (int i = 0; i < DRAIN_READS && c->phase == PHASE_OPEN; i++)
 		if (read_in(c) != ST_OK)
 			break;
-	if (c->phase == PHASE_OPEN)
-		lost(c, why);
+	if (c->phase != PHASE_OPEN)
+		return;
+	(void)str_copy(c->error, sizeof(c->error), why);
+	lost(c);
 }
 
 static void

@@ -1,7 +1,7 @@
 /*
  * The engine of the SMTP client: it turns what the connection tells into events
  * of the state table, calls the step of the row, and is the only code that
- * changes a state.  What the steps do is in session_step.c.
+ * changes a state.  What the steps do is in session_step.c and session_txn.c.
  */
 #include "config.h"
 
@@ -92,6 +92,8 @@ session_engine(struct session *s, enum session_event ev)
 
 	if (s->state == SESSION_CLOSED)
 		return;
+	if (!is_reply(ev) && ev != SESSION_EV_421)
+		s->sent = smtp_flight_peek(&s->flight);
 	if (row == NULL && is_reply(ev)) {
 		s->fault = "unexpected reply";
 		ev = SESSION_EV_BAD;

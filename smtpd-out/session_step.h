@@ -1,6 +1,6 @@
 /*
  * The inside of a session, shared by its engine (session.c) and its steps
- * (session_step.c), and looked into by the test that walks the table.  Nobody
+ * (session_step.c, session_txn.c), and looked into by the test that walks the table.  Nobody
  * else includes this.
  *
  * A step is called by the engine for one row of the table.  It may write
@@ -42,7 +42,8 @@ struct session {
 	struct conn *conn;
 
 	struct smtp_reply reply;	/* being parsed, then being answered */
-	struct smtp_sent sent;		/* the command it answers */
+	struct smtp_sent sent;		/* the command it answers, or the
+					 * oldest without an answer */
 	const char *fault;		/* what is bad about it */
 	struct smtp_flight flight;
 	struct smtp_caps caps;		/* of the last EHLO, no older */
@@ -65,6 +66,10 @@ void session_arm(struct session *);
 enum status session_feed(struct session *) MUST_CHECK;
 /* Gives every recipient without a verdict this one. */
 void session_settle(struct session *, const struct outcome *);
+/* The transaction, if there is one, goes back to its owner. */
+void session_finish(struct session *);
+bool session_offers(const struct session *, enum smtp_cap);
+void session_say(struct session *, enum smtp_verb, const char *arg);
 
 session_step_cb session_step_start, session_step_up, session_step_greeted,
 	session_step_turned_away, session_step_ehlo, session_step_no_ehlo,

@@ -1,6 +1,6 @@
 /*
  * The two tables of the SMTP client.  Data alone: what a step does stands in
- * session_step.c, how it is called in session.c.
+ * session_step.c and session_txn.c, how it is called in session.c.
  */
 #include "config.h"
 

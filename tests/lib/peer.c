@@ -132,9 +132,9 @@ read_byte(struct peer *p, uint8_t *byte)
 	return true;
 }
 
-/* A line with its end cut off; only CRLF ends one. */
+/* A line with its end cut off, which may hold NUL; only CRLF ends one. */
 static bool
-read_line(struct peer *p, char line[LINE_SIZE])
+read_octets(struct peer *p, char line[LINE_SIZE], size_t *len_out)
 {
 	size_t n = 0;
 	uint8_t byte;
@@ -143,11 +143,21 @@ read_line(struct peer *p, char line[LINE_SIZE])
 		line[n++] = (char)byte;
 		if (n >= 2 && line[n - 2] == '\r' && line[n - 1] == '\n') {
 			line[n - 2] = '\0';
+			*len_out = n - 2;
 			return true;
 		}
 	}
 	line[n] = '\0';
+	*len_out = n;
 	return false;
+}
+
+static bool
+read_line(struct peer *p, char line[LINE_SIZE])
+{
+	size_t len;
+
+	return read_octets(p, line, &len);
 }
 
 static void
@@ -200,18 +210,43 @@ static void
 read_body(struct peer *p)
 {
 	char line[LINE_SIZE];
+	size_t len, dot;
 
-	while (read_line(p, line)) {
-		const char *text = line;
-
-		if (strcmp(line, ".") == 0)
+	while (read_octets(p, line, &len)) {
+		dot = len > 0 && line[0] == '.' ? 1 : 0;
+		if (dot == 1 && len == 1)
 			return;
-		if (*text == '.')
-			text++;
-		keep(p, text, strlen(text));
+		keep(p, line + dot, len - dot);
 		keep(p, "\r\n", 2);
 	}
 	fail(p, "body", "no final dot");
+}
+
+/* CRLF.CRLF; the CRLF before it may be that of DATA. */
+static void
+discard(struct peer *p)
+{
+	static const char end[] = "\r\n.\r\n";
+	size_t matched = 2;
+	uint8_t byte;
+
+	while (matched < sizeof(end) - 1 && read_byte(p, &byte))
+		matched = byte == (uint8_t)end[matched] ? matched + 1 :
+			byte == '\r' ? 1 : 0;
+	if (matched < sizeof(end) - 1)
+		fail(p, "body", "no final dot");
+}
+
+static void
+no_end(struct peer *p, bool chunks)
+{
+	char line[LINE_SIZE];
+	size_t len;
+
+	while (read_octets(p, line, &len))
+		if (chunks ? strstr(line, "LAST") != NULL :
+		    len == 1 && line[0] == '.')
+			fail(p, "end", line);
 }
 
 /* True when it was the last. */
@@ -356,6 +391,12 @@ do_step(struct peer *p, const struct peer_step *s)
 		break;
 	case PEER_BODY:
 		read_body(p);
+		break;
+	case PEER_DISCARD:
+		discard(p);
+		break;
+	case PEER_NO_END:
+		no_end(p, s->n != 0);
 		break;
 	case PEER_CHUNK:
 		(void)read_chunk(p, s->text);
