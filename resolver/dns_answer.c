@@ -8,8 +8,10 @@
 #include "config.h"
 
 #include <stdalign.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/mem.h"
 #include "resolver/dns_answer.h"
@@ -253,4 +255,51 @@ dns_security_name(enum dns_security s)
 		"bogus", "indeterminate" };
 
 	return (size_t)s < sizeof(names) / sizeof(names[0]) ? names[s] : "?";
+}
+
+static const struct type_name {
+	uint16_t type;
+	const char *name;
+} type_names[] = {
+	{ DNS_TYPE_A, "A" }, { DNS_TYPE_NS, "NS" },
+	{ DNS_TYPE_CNAME, "CNAME" }, { DNS_TYPE_SOA, "SOA" },
+	{ DNS_TYPE_PTR, "PTR" }, { DNS_TYPE_MX, "MX" },
+	{ DNS_TYPE_TXT, "TXT" }, { DNS_TYPE_AAAA, "AAAA" },
+	{ DNS_TYPE_SRV, "SRV" }, { DNS_TYPE_DNAME, "DNAME" },
+	{ DNS_TYPE_DS, "DS" }, { DNS_TYPE_NSEC, "NSEC" },
+	{ DNS_TYPE_DNSKEY, "DNSKEY" }, { DNS_TYPE_NSEC3, "NSEC3" },
+	{ DNS_TYPE_TLSA, "TLSA" },
+};
+
+const char *
+dns_type_name(uint16_t type)
+{
+	static char text[16];
+
+	for (size_t i = 0; i < sizeof(type_names) / sizeof(type_names[0]); i++)
+		if (type_names[i].type == type)
+			return type_names[i].name;
+	snprintf(text, sizeof(text), "TYPE%u", type);	/* RFC 3597 5 */
+	return text;
+}
+
+enum status
+dns_type_parse(const char *text, uint16_t *type_out)
+{
+	char *end;
+	unsigned long n;
+
+	for (size_t i = 0; i < sizeof(type_names) / sizeof(type_names[0]);
+	    i++) {
+		if (strcasecmp(type_names[i].name, text) == 0) {
+			*type_out = type_names[i].type;
+			return ST_OK;
+		}
+	}
+	if (strncasecmp(text, "TYPE", 4) != 0 || text[4] < '0' ||
+	    text[4] > '9')
+		return ST_PARSE;
+	n = strtoul(text + 4, &end, 10);
+	*type_out = (uint16_t)n;
+	return *end == '\0' && n <= UINT16_MAX ? ST_OK : ST_PARSE;
 }

@@ -16,15 +16,18 @@
 #include <event2/event.h>
 
 #include "base/mem.h"
+#include "resolver/dns_anchor.h"
 #include "resolver/dns_answer.h"
 #include "resolver/dns_cache.h"
 #include "resolver/dns_lookup.h"
 #include "resolver/dns_query.h"
 #include "resolver/dns_servers.h"
 #include "resolver/dns_table.h"
+#include "resolver/dns_zones.h"
 #include "resolver/resolver.h"
 
 #define RESOLV_CONF "/etc/resolv.conf"
+#define TRUST_ANCHOR "/usr/share/dns/root.key"	/* dns-root-data */
 #define BYTES_PER_ENTRY 2048	/* the cache's bound in bytes */
 #define DEFAULT_LOOKUP_MS 20000
 #define DEFAULT_TIMEOUT_MS 2000
@@ -89,12 +92,14 @@ on_ready(evutil_socket_t fd, short what, void *arg)
 }
 
 static void
-on_looked_up(struct dns_answer *a, void *arg)
+on_looked_up(struct dns_answer *a, const struct dns_lookup_facts *facts,
+	void *arg)
 {
 	struct shared *s = arg;
 	struct resolver *r = s->resolver;
 	struct dns_request *rq;
 
+	(void)facts;
 	r->later_count += a->result == DNS_LATER ? 1U : 0U;
 	dns_cache_put(r->cache, s->entry.name, s->entry.type, a);
 	dns_table_remove(&r->lookups, &s->entry);
@@ -198,16 +203,59 @@ resolver_cancel(struct dns_request **rqp)
 
 /* ---- life ---- */
 
+/* RFC 4035 4.9.3: the AD bit counts only over a path that nobody else can
+ * write to. */
+static bool
+may_trust(const struct conf_resolver *conf, const struct conf_addr *server)
+{
+	const struct sockaddr_in *v4 = (const void *)&server->addr;
+	const struct sockaddr_in6 *v6 = (const void *)&server->addr;
+
+	if (v4->sin_family == AF_INET &&
+	    ntohl(v4->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET)
+		return true;
+	if (v6->sin6_family == AF_INET6 &&
+	    IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr))
+		return true;
+	for (size_t i = 0; i < conf->trusted_count; i++) {
+		const struct sockaddr_in *t4 =
+			(const void *)&conf->trusted[i].addr;
+		const struct sockaddr_in6 *t6 =
+			(const void *)&conf->trusted[i].addr;
+
+		if (t4->sin_family != v4->sin_family)
+			continue;
+		if (v4->sin_family == AF_INET ?
+		    t4->sin_addr.s_addr == v4->sin_addr.s_addr :
+		    IN6_ARE_ADDR_EQUAL(&t6->sin6_addr, &v6->sin6_addr))
+			return true;
+	}
+	return false;
+}
+
 static enum status
 query_open(struct resolver *r, const struct conf_resolver *conf,
 	const struct conf_addr *servers, size_t count,
 	char err[CONF_ERR_MAX])
 {
+	bool validate = conf->dnssec == CONF_DNSSEC_VALIDATE;
+	bool ad = conf->dnssec == CONF_DNSSEC_TRUST_AD;
 	struct dns_query_conf q = { .servers = servers, .server_count = count,
 		.timeout_ms = conf->timeout_ms > 0 ? conf->timeout_ms :
 			DEFAULT_TIMEOUT_MS,
-		.tries = conf->tries > 0 ? conf->tries : 2 };
+		.tries = conf->tries > 0 ? conf->tries : 2,
+		.want_dnssec = validate, .checking_disabled = validate,
+		.want_ad = ad };
 
+	for (size_t i = 0; ad && i < count; i++) {
+		if (may_trust(conf, &servers[i]))
+			continue;
+		snprintf(err, CONF_ERR_MAX, "dnssec = trust-ad needs resolvers "
+			"on a loopback address or listed as trusted; %s is "
+			"neither", servers[i].text == NULL ? "one" :
+			servers[i].text);
+		return ST_DENIED;
+	}
 	return dns_query_new(r->env.base, &q, &r->env.query, err);
 }
 
@@ -230,6 +278,25 @@ servers_open(struct resolver *r, const struct conf_resolver *conf,
 	}
 	st = query_open(r, conf, found, count, err);
 	dns_servers_free(found, count);
+	return st;
+}
+
+static enum status
+zones_open(struct resolver *r, const struct conf_resolver *conf,
+	char err[CONF_ERR_MAX])
+{
+	struct dns_ds_list anchor;
+	enum status st = dns_anchor_read(conf->trust_anchor != NULL ?
+		conf->trust_anchor : TRUST_ANCHOR, &anchor, err);
+
+	dns_key_prepare();
+	if (st == ST_OK)
+		r->env.zones = dns_zones_new(&(struct dns_zones_conf){
+			.base = r->env.base, .query = r->env.query,
+			.anchor = &anchor, .skew_s = conf->skew_s,
+			.iterations_max = conf->nsec3_iterations,
+			.entries_max = conf->cache_entries / 2,
+			.max_ttl_s = r->env.max_ttl_s });
 	return st;
 }
 
@@ -262,6 +329,8 @@ resolver_new(struct event_base *base, const struct conf_resolver *conf,
 	if (r->on_ready == NULL)
 		abort();	/* out of memory */
 	st = servers_open(r, conf, err);
+	if (st == ST_OK && conf->dnssec == CONF_DNSSEC_VALIDATE)
+		st = zones_open(r, conf, err);
 	if (st != ST_OK)
 		resolver_free(&r);
 	*out = r;
@@ -283,6 +352,7 @@ resolver_free(struct resolver **rp)
 	}
 	while ((rq = TAILQ_FIRST(&r->ready)) != NULL)
 		resolver_cancel(&rq);
+	dns_zones_free(&r->env.zones);
 	dns_query_free(&r->env.query);
 	event_free(r->on_ready);
 	dns_table_clear(&r->lookups);

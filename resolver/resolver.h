@@ -52,6 +52,10 @@ enum dns_type {
 	DNS_TYPE_DNSKEY = 48, DNS_TYPE_TLSA = 52
 };
 
+/* "MX"; "TYPE123" for others (RFC 3597), in a static buffer. */
+const char *dns_type_name(uint16_t type);
+enum status dns_type_parse(const char *text, uint16_t *type_out) MUST_CHECK;
+
 /* One record; which member counts follows from the type that was asked.
  * Names are normalised: lower case, no trailing dot; the root is "". */
 struct dns_mx { uint16_t preference; char *host; };
