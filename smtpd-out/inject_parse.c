@@ -129,9 +129,10 @@ param_size(const char *value, struct params *to)
 static bool
 param_body(const char *value, struct params *to)
 {
-	/* BINARYMIME is not offered. */
-	to->mail->body_8bit = strcasecmp(value, "8BITMIME") == 0;
-	return to->mail->body_8bit || strcasecmp(value, "7BIT") == 0;
+	/* What the body is we see ourselves.  BINARYMIME is not offered. */
+	(void)to;
+	return strcasecmp(value, "8BITMIME") == 0 ||
+		strcasecmp(value, "7BIT") == 0;
 }
 
 static bool

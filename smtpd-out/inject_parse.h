@@ -24,7 +24,6 @@ struct inject_mail {
 	char sender[INJECT_ADDRESS_BYTES];	/* without <>; "" is null */
 	bool address_utf8;		/* the address is not ASCII */
 	bool smtputf8;			/* SMTPUTF8 was given */
-	bool body_8bit;			/* BODY=8BITMIME */
 	uint64_t size_bytes;		/* SIZE, 0 when not given */
 	enum envelope_ret ret;
 	char envid[INJECT_ENVID_BYTES];	/* xtext as given, "" when not */

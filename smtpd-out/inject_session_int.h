@@ -1,6 +1,7 @@
 /*
- * What the two halves of the submitter's session share: inject_session.c has
- * states, transfer and life; inject_command.c has the commands.
+ * What the parts of the submitter's session share: inject_session.c has states,
+ * input and life, inject_command.c the commands, inject_transfer.c the way
+ * of a message to the queue.
  */
 #ifndef SMTPD_OUT_INJECT_SESSION_INT_H
 #define SMTPD_OUT_INJECT_SESSION_INT_H
@@ -55,7 +56,12 @@ void inject_close(struct inject_session *, enum inject_reply);
 void inject_txn_clear(struct inject_session *);
 /* Makes ready to receive text: Received header, limits. */
 void inject_body_begin(struct inject_session *);
+/* After text was taken, or when a file came: what is next? */
+void inject_text_step(struct inject_session *);
 void inject_chunk_step(struct inject_session *);
+/* Ends the message with a fault; one_reply: in the middle of BDAT. */
+void inject_txn_fail(struct inject_session *, enum inject_reply,
+	bool one_reply);
 
 /* Handles one command line without its line end. */
 void inject_command(struct inject_session *, const char *line);

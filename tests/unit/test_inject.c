@@ -292,6 +292,68 @@ pipelined(void **state)
 	free(text);
 }
 
+/* One submitter as a process of its own: true when it was told "queued". */
+static int
+submitter(const struct role *r, const char *message, size_t len)
+{
+	int fd = role_connect(r, 0);
+	char text[4096];
+	size_t used = 0;
+	ssize_t n;
+
+	while (len > 0 && (n = send(fd, message, len, MSG_NOSIGNAL)) > 0) {
+		message += n;
+		len -= (size_t)n;
+	}
+	(void)shutdown(fd, SHUT_WR);
+	while ((n = recv(fd, text + used, sizeof(text) - 1 - used, 0)) > 0)
+		used += (size_t)n;
+	text[used] = '\0';
+	return strstr(text, "queued as") != NULL ? 0 : 1;
+}
+
+/* The parent stands still: what it does not take waits with the submitters,
+ * and all goes through when it wakes up. */
+static void
+parent_slow(void **state)
+{
+	enum { COUNT = 60 };
+	char *text = large(250000), *message = xmalloc(260000);
+	pid_t pids[COUNT];
+	struct role r;
+	long high;
+
+	(void)state;
+	role_init(&r);
+	r.conf.limit.sessions = r.conf.limit.sessions_per_client = COUNT;
+	role_start(&r);
+	(void)close(greeted(&r, 0));
+	(void)kill(r.parent, SIGSTOP);
+	assert_int_equal(waitpid(r.parent, NULL, WUNTRACED), r.parent);
+	(void)snprintf(message, 260000, "HELO x\r\nMAIL FROM:<>\r\n"
+		"RCPT TO:<r@b.example>\r\nDATA\r\n%s.\r\nQUIT\r\n", text);
+	for (int i = 0; i < COUNT; i++) {
+		pids[i] = fork();
+		if (pids[i] == 0)
+			_exit(submitter(&r, message, strlen(message)));
+	}
+	(void)usleep(700000);
+	high = field_of(r.inject, "VmHWM:");
+	(void)kill(r.parent, SIGCONT);
+	for (int i = 0; i < COUNT; i++) {
+		int status = 1;
+
+		assert_int_equal(waitpid(pids[i], &status, 0), pids[i]);
+		assert_int_equal(status, 0);
+	}
+	if (sandbox_supported() && high > 40000)
+		fail_msg("%ld kB while the parent was away", high);
+	assert_int_equal(stop(&r), 0);
+	role_clear(&r);
+	free(message);
+	free(text);
+}
+
 /* A half-closed connection still gets its replies. */
 static void
 half_closed(void **state)
@@ -431,6 +493,7 @@ main(void)
 		cmocka_unit_test(not_allowed),
 		cmocka_unit_test(large_message),
 		cmocka_unit_test(pipelined),
+		cmocka_unit_test(parent_slow),
 		cmocka_unit_test(half_closed),
 		cmocka_unit_test(session_limits),
 		cmocka_unit_test(idle),

@@ -97,34 +97,33 @@ mail_good(void **state)
 	static const struct {
 		const char *args, *sender;
 		uint64_t size;
-		bool smtputf8, body_8bit;
+		bool smtputf8;
 		enum envelope_ret ret;
 		const char *envid;
 	} cases[] = {
-		{ " FROM:<>", "", 0, false, false, RET_NONE, "" },
-		{ " from:<a@B.example>", "a@B.example", 0, false, false,
-			RET_NONE, "" },
+		{ " FROM:<>", "", 0, false, RET_NONE, "" },
+		{ " from:<a@B.example>", "a@B.example", 0, false, RET_NONE,
+			"" },
 		{ " FROM: <a@b.example>  SIZE=12", "a@b.example", 12, false,
-			false, RET_NONE, "" },
+			RET_NONE, "" },
 		{ " FROM:a@b.example BODY=8bitmime", "a@b.example", 0, false,
-			true, RET_NONE, "" },
+			RET_NONE, "" },
 		{ " FROM:<a@b.example> BODY=7BIT RET=full ENVID=Q+2B1",
-			"a@b.example", 0, false, false, RET_FULL, "Q+2B1" },
+			"a@b.example", 0, false, RET_FULL, "Q+2B1" },
 		{ " FROM:<a@b.example> RET=HDRS\tSMTPUTF8", "a@b.example", 0,
-			true, false, RET_HDRS, "" },
+			true, RET_HDRS, "" },
 		{ " FROM:<@x.example,@y.example:a@b.example>", "a@b.example",
-			0, false, false, RET_NONE, "" },
+			0, false, RET_NONE, "" },
 		{ " FROM:<\"a b>\\\"c\"@b.example>", "\"a b>\\\"c\"@b.example",
-			0, false, false, RET_NONE, "" },
-		{ " FROM:<a@[192.0.2.1]>", "a@[192.0.2.1]", 0, false, false,
+			0, false, RET_NONE, "" },
+		{ " FROM:<a@[192.0.2.1]>", "a@[192.0.2.1]", 0, false,
 			RET_NONE, "" },
 		{ " FROM:<\303\251@b.example> SMTPUTF8", "\303\251@b.example",
-			0, true, false, RET_NONE, "" },
+			0, true, RET_NONE, "" },
 		{ " FROM:<" LONG64 "@b.example>", LONG64 "@b.example", 0,
-			false, false, RET_NONE, "" },
+			false, RET_NONE, "" },
 		{ " FROM:<a@b.example> SIZE=99999999999999999999",
-			"a@b.example", UINT64_MAX, false, false, RET_NONE,
-			"" },
+			"a@b.example", UINT64_MAX, false, RET_NONE, "" },
 	};
 
 	(void)state;
@@ -136,7 +135,6 @@ mail_good(void **state)
 		assert_string_equal(mail.sender, cases[i].sender);
 		assert_true(mail.size_bytes == cases[i].size);
 		assert_int_equal(mail.smtputf8, cases[i].smtputf8);
-		assert_int_equal(mail.body_8bit, cases[i].body_8bit);
 		assert_int_equal(mail.ret, cases[i].ret);
 		assert_string_equal(mail.envid, cases[i].envid);
 	}
