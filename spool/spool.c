@@ -23,6 +23,7 @@
 #define URL_PREFIX "sqlite:"
 #define MARKER "smtpd-out spool\n"	/* in the lock file once made */
 #define WAL_PAGES_MAX 2000		/* checkpoint in commit from here on */
+#define WAL_PAGES_FULL 128		/* the same while the disk is full */
 #define WAL_PAGES_IDLE 64		/* worth a checkpoint when idle */
 #define FREE_PAGES_KEPT 1024		/* not given back: reused soon */
 #define FREE_PAGES_FULL 16		/* the same while the disk is full */
@@ -114,8 +115,8 @@ open_body_dir(struct spool *s)
 	return made ? sync_dir(s, s->dir_fd, ".") : ST_OK;
 }
 
-static bool
-has_marker(const struct spool *s)
+bool
+spool_has_marker(const struct spool *s)
 {
 	struct stat sb;
 
@@ -165,7 +166,7 @@ check_present(struct spool *s)
 	} else if (errno != ENOENT) {
 		return spool_fail_errno(s, "look at", SPOOL_DB_NAME);
 	}
-	if (has_marker(s))
+	if (spool_has_marker(s))
 		return spool_fail(s, ST_CORRUPT, "spool: DAMAGED: %s/%s is "
 			"missing or empty; restore it, or move the directory "
 			"away to begin anew", s->dir, SPOOL_DB_NAME);
@@ -177,7 +178,7 @@ write_marker(struct spool *s)
 {
 	ssize_t n;
 
-	if (has_marker(s))
+	if (spool_has_marker(s))
 		return ST_OK;
 	n = pwrite(s->lock_fd, MARKER, sizeof(MARKER) - 1, 0);
 	if (n != (ssize_t)(sizeof(MARKER) - 1) || fsync(s->lock_fd) != 0)
@@ -227,6 +228,19 @@ check_wal_mode(struct spool *s)
 	return st;
 }
 
+/* SQLite would make it readable for all; its log takes the same mode. */
+static enum status
+make_private_file(struct spool *s)
+{
+	int fd = openat(s->dir_fd, SPOOL_DB_NAME,
+		O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+	if (fd < 0)
+		return spool_fail_errno(s, "open", SPOOL_DB_NAME);
+	close_fd(&fd);
+	return ST_OK;
+}
+
 static enum status
 open_db(struct spool *s)
 {
@@ -253,9 +267,9 @@ static enum status
 open_all(struct spool *s)
 {
 	static enum status (*const steps[])(struct spool *) = {
-		open_dir, take_lock, open_body_dir, check_present, open_db,
-		spool_schema_open, spool_body_sweep, spool_reserve_open,
-		write_marker,
+		open_dir, take_lock, open_body_dir, check_present,
+		make_private_file, open_db, spool_schema_open,
+		spool_body_sweep, spool_reserve_open, write_marker,
 	};
 	enum status st = ST_OK;
 
@@ -326,7 +340,7 @@ run_plain(struct spool *s, enum spool_stmt which)
 	return query_run(&q);
 }
 
-static void
+static bool
 checkpoint(struct spool *s, int mode)
 {
 	int rc = sqlite3_wal_checkpoint_v2(s->db, NULL, mode, NULL, NULL);
@@ -336,6 +350,7 @@ checkpoint(struct spool *s, int mode)
 	else if (log_once("spool-checkpoint"))
 		log_warn("spool-checkpoint", "why", sqlite3_errmsg(s->db),
 			NULL);
+	return rc == SQLITE_OK;
 }
 
 enum status
@@ -398,16 +413,31 @@ spool_commit(struct spool *s)
 	if (st == ST_OK)
 		st = save_totals(s);
 	spool_step(s, "before-commit");
-	if (st == ST_OK)
-		st = run_plain(s, STMT_COMMIT);
 	if (st != ST_OK)
 		return st;
+	s->commit_failed = true;
+	st = run_plain(s, STMT_COMMIT);
+	if (st != ST_OK)
+		return st;
+	s->commit_failed = false;
 	s->tx_open = s->totals_dirty = false;
 	spool_step(s, "after-commit");
 	spool_body_files_committed(s);
-	if (s->wal_pages >= WAL_PAGES_MAX)
-		checkpoint(s, SQLITE_CHECKPOINT_PASSIVE);
+	if (s->wal_pages >= (s->reserve_held ? WAL_PAGES_MAX : WAL_PAGES_FULL))
+		(void)checkpoint(s, SQLITE_CHECKPOINT_PASSIVE);
 	return ST_OK;
+}
+
+/*
+ * A COMMIT that failed may have left the whole transaction in the log, where a
+ * crash would bring it back to life.  True when the log was emptied, so that
+ * this cannot happen any more.
+ */
+static bool
+bury_commit(struct spool *s)
+{
+	return !s->commit_failed || (!s->broken &&
+		checkpoint(s, SQLITE_CHECKPOINT_TRUNCATE));
 }
 
 void
@@ -424,15 +454,16 @@ spool_rollback(struct spool *s)
 	/* SQLite has already rolled back by itself on some failures. */
 	if (sqlite3_get_autocommit(s->db) == 0)
 		(void)run_plain(s, STMT_ROLLBACK);
-	spool_body_files_rolled_back(s);
+	/* Ids were perhaps seen; none comes twice. */
+	s->committed.last_id = s->totals.last_id;
 	s->totals = s->committed;
 	s->totals_dirty = false;
+	(void)str_copy(s->error, sizeof(s->error), error);
 	/* What was done must still find room to be recorded. */
-	if (was_full) {
-		(void)str_copy(s->error, sizeof(s->error), error);
+	if (was_full)
 		spool_reserve_release(s);
-		checkpoint(s, SQLITE_CHECKPOINT_PASSIVE);
-	}
+	spool_body_files_rolled_back(s, bury_commit(s));
+	s->commit_failed = false;
 	(void)str_copy(s->error, sizeof(s->error), error);
 }
 
@@ -462,11 +493,11 @@ spool_idle(struct spool *s)
 	/* The log keeps its size for the next commits, but not while others
 	 * need the room. */
 	if (s->wal_pages >= (full ? 1 : WAL_PAGES_IDLE)) {
-		checkpoint(s, full ? SQLITE_CHECKPOINT_TRUNCATE :
-			SQLITE_CHECKPOINT_PASSIVE);
-		if (s->wal_pages > 0)
+		if (!checkpoint(s, full ? SQLITE_CHECKPOINT_TRUNCATE :
+		    SQLITE_CHECKPOINT_PASSIVE))
 			return false;
-	} else if (has_free_pages(s) && run_plain(s, STMT_VACUUM) != ST_OK) {
+	} else if (has_free_pages(s) && run_plain(s, full ?
+	    STMT_VACUUM_LITTLE : STMT_VACUUM) != ST_OK) {
 		return false;
 	}
 	if (has_free_pages(s) || (full && s->wal_pages > 0))

@@ -73,7 +73,9 @@ struct spool_body {
  * distinct destination, due at next_ms.  The size of a body file is checked
  * against env->size_bytes (ST_PARSE when it differs); for an inline body
  * env->size_bytes is set, and env->received_ms when it is 0.  After a rollback
- * the token of a body file is good again.
+ * the token of a body file is good again (ST_NOENT when the disk failed in
+ * commit and its state is unknown).  While the disk is full only
+ * notices (ENVELOPE_BOUNCE) are added, ST_FULL else.
  */
 enum status spool_add(struct spool *, struct envelope *,
 	const struct spool_body *, int64_t next_ms, int64_t expires_ms)

@@ -137,11 +137,12 @@ spool_body_files_committed(struct spool *s)
 }
 
 void
-spool_body_files_rolled_back(struct spool *s)
+spool_body_files_rolled_back(struct spool *s, bool names_free)
 {
 	char from[SPOOL_FILE_NAME_MAX], to[SPOOL_FILE_NAME_MAX];
 
-	for (size_t i = 0; i < s->added.count; i++) {
+	/* Else the names stay, for a sweep to decide on. */
+	for (size_t i = 0; names_free && i < s->added.count; i++) {
 		spool_body_name(s->added.list[i].id, from);
 		temp_name(s->added.list[i].token, to);
 		if (renameat(s->body_fd, from, s->body_fd, to) != 0)

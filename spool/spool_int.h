@@ -28,6 +28,7 @@ enum spool_stmt {
 	STMT_META_SET,
 	STMT_FREELIST,
 	STMT_VACUUM,
+	STMT_VACUUM_LITTLE,
 	STMT_ADD_MESSAGE,
 	STMT_ADD_BODY,
 	STMT_ADD_DELIVERY,
@@ -91,6 +92,7 @@ struct spool {
 	bool reserve_held;	/* else no mail is added */
 	bool broken;		/* an fsync failed: trust nothing */
 	bool totals_dirty;
+	bool commit_failed;	/* the log may hold the transaction */
 	int wal_pages;		/* written since the last checkpoint */
 	uint64_t last_token;
 	struct spool_totals totals, committed;
@@ -99,6 +101,8 @@ struct spool {
 };
 
 int64_t spool_now_ms(const struct spool *);
+/* The spool was opened completely before. */
+bool spool_has_marker(const struct spool *);
 /* Tells the test hook, when there is one, that a step was reached. */
 void spool_step(const struct spool *, const char *name);
 
@@ -161,7 +165,8 @@ enum status spool_body_file_take(struct spool *, uint64_t token, uint64_t id)
 void spool_body_file_remove(struct spool *, uint64_t id);
 enum status spool_body_files_sync(struct spool *) MUST_CHECK;
 void spool_body_files_committed(struct spool *);
-void spool_body_files_rolled_back(struct spool *);
+/* names_free: no row can come back that names the files. */
+void spool_body_files_rolled_back(struct spool *, bool names_free);
 enum status spool_body_sweep(struct spool *) MUST_CHECK;
 /* ST_CORRUPT when bodies of messages are there (and no database is). */
 enum status spool_body_check_none(struct spool *) MUST_CHECK;

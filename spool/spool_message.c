@@ -188,7 +188,9 @@ spool_add(struct spool *s, struct envelope *env, const struct spool_body *body,
 		.next_ms = next_ms, .expires_ms = expires_ms };
 	enum status st = spool_need_tx(s);
 
-	if (st == ST_OK)
+	/* A notice comes with the removal of what it reports: it belongs to
+	 * what the reserve is kept for. */
+	if (st == ST_OK && (env->flags & ENVELOPE_BOUNCE) == 0)
 		st = spool_reserve_take(s);
 	if (st == ST_OK)
 		st = check_envelope(s, env);

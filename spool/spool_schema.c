@@ -161,7 +161,9 @@ spool_migrate(struct spool *s, const struct spool_migration *steps, int count)
 			"version %lld, this program knows versions up to %d: "
 			"a newer smtpd-out made it, use that one", s->dir,
 			SPOOL_DB_NAME, (long long)version, count);
-	if (version < 0 || (version == 0 && objects != 0))
+	/* Without its log a young database is an empty one. */
+	if (version < 0 || (version == 0 && (objects != 0 ||
+	    spool_has_marker(s))))
 		return spool_fail(s, ST_CORRUPT, "spool: %s/%s: DAMAGED: "
 			"schema version %lld with %lld objects", s->dir,
 			SPOOL_DB_NAME, (long long)version,

@@ -119,6 +119,23 @@ test_lost(void **state)
 	free(path);
 }
 
+/* All that was ever written is still in the log, and the log goes. */
+static void
+test_log_lost(void **state)
+{
+	struct spool *s = test_open(*state);
+	char *copy = xasprintf("%s/copy", (char *)*state);
+	char *command = xasprintf("mkdir %s; cp -a %s/spool %s/; "
+		"rm %s/spool/queue.db-wal", copy, (char *)*state, copy, copy);
+
+	(void)test_add(s, "a@one.test", "x");
+	assert_int_equal(system(command), 0);
+	must_refuse(copy, ST_CORRUPT, "version 0");
+	spool_close(&s);
+	free(command);
+	free(copy);
+}
+
 static void
 test_truncated(void **state)
 {
@@ -404,12 +421,22 @@ test_newer(void **state)
 static void
 test_modes(void **state)
 {
+	static const char *const files[] = { "queue.db", "queue.db-wal",
+		"lock", "body", "reserve" };
 	char *path = xasprintf("%s/spool", (char *)*state);
 	struct spool *s = test_open(*state);
 	struct stat sb;
 
 	assert_int_equal(stat(path, &sb), 0);
 	assert_int_equal(sb.st_mode & 0777, 0700);
+	(void)test_add(s, "a@one.test", "x");
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		char *file = xasprintf("%s/%s", path, files[i]);
+
+		assert_int_equal(stat(file, &sb), 0);
+		assert_int_equal(sb.st_mode & 077, 0);
+		free(file);
+	}
 	spool_close(&s);
 	assert_int_equal(chmod(path, 0777), 0);
 	must_refuse(*state, ST_DENIED, "written by everybody");
@@ -474,7 +501,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_lost), T(test_truncated), T(test_header),
+		T(test_lost), T(test_log_lost), T(test_truncated), T(test_header),
 		T(test_each_page_at_open), T(test_each_page_in_use),
 		T(test_rows), T(test_bodies), T(test_foreign), T(test_newer),
 		T(test_modes), T(test_migration),

@@ -37,13 +37,14 @@ static uint64_t ids[MAX_ADDS];
 } while (0)
 
 static enum status
-add(struct spool *s, size_t size_bytes, uint64_t *id_out)
+add(struct spool *s, unsigned flags, size_t size_bytes, uint64_t *id_out)
 {
 	static const char body[20000];
 	struct envelope *env = test_envelope("a@one.test");
 	struct spool_body b = { .data = body, .len = size_bytes };
 	enum status st = spool_begin(s);
 
+	env->flags = flags;
 	if (st == ST_OK)
 		st = spool_add(s, env, &b, T0, EXPIRES);
 	if (st == ST_OK)
@@ -94,7 +95,7 @@ fill_up(struct spool *s, size_t *count)
 	enum status st = ST_OK;
 
 	for (int refused = 0; refused < 3 && *count < MAX_ADDS;) {
-		st = add(s, 9000, &ids[*count]);
+		st = add(s, 0, 9000, &ids[*count]);
 		if (st != ST_OK && st != ST_FULL)
 			return st;
 		refused = st == ST_OK ? 0 : refused + 1;
@@ -137,10 +138,12 @@ drain(const char *dir)
 	for (size_t i = 0; i < count / 2; i++)
 		CHECK(finish(s, ids[i]) == ST_OK);
 	CHECK(all_there(s, count / 2, count));
-	CHECK(add(s, 9000, &id) == ST_FULL);
+	CHECK(add(s, 0, 9000, &id) == ST_FULL);
+	CHECK(add(s, ENVELOPE_BOUNCE, 9000, &id) == ST_OK);
+	CHECK(finish(s, id) == ST_OK);
 	for (int i = 0; i < 1000 && spool_idle(s); i++)
 		;
-	CHECK(add(s, 9000, &id) == ST_OK);
+	CHECK(add(s, 0, 9000, &id) == ST_OK);
 	CHECK(all_there(s, count / 2, count));
 	CHECK(spool_stats(s, T0, &st) == ST_OK &&
 		st.messages == count - count / 2 + 1);
