@@ -501,7 +501,8 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_lost), T(test_log_lost), T(test_truncated), T(test_header),
+		T(test_lost), T(test_log_lost), T(test_truncated),
+		T(test_header),
 		T(test_each_page_at_open), T(test_each_page_in_use),
 		T(test_rows), T(test_bodies), T(test_foreign), T(test_newer),
 		T(test_modes), T(test_migration),
