@@ -65,44 +65,40 @@ str_is_domain(const char *text)
 	return total > 0 && label > 0;
 }
 
+/* Copies in lower case without the one dot that may end a domain name. */
 static enum status
-domain_to_ascii(const char *text, char out[STR_DOMAIN_MAX])
+copy_domain(const char *text, char out[STR_DOMAIN_MAX])
 {
-	char *ascii = NULL;
-	enum status st = ST_PARSE;
+	size_t len = strlen(text);
 
-	if (!str_is_utf8(text, strlen(text)))
+	if (len > 1 && text[len - 1] == '.')
+		len--;
+	if (len >= STR_DOMAIN_MAX)
 		return ST_PARSE;
-	if (idn2_to_ascii_8z(text, &ascii, IDN2_NFC_INPUT |
-	    IDN2_NONTRANSITIONAL | IDN2_USE_STD3_ASCII_RULES) == IDN2_OK &&
-	    strlen(ascii) < STR_DOMAIN_MAX) {
-		(void)str_copy(out, STR_DOMAIN_MAX, ascii);
-		st = ST_OK;
-	}
-	idn2_free(ascii);
-	return st;
+	for (size_t i = 0; i < len; i++)
+		out[i] = lower(text[i]);
+	out[len] = '\0';
+	return str_is_domain(out) ? ST_OK : ST_PARSE;
 }
 
 enum status
 str_domain(const char *text, char out[STR_DOMAIN_MAX])
 {
 	size_t len = strlen(text);
+	char *ascii = NULL;
+	enum status st = ST_PARSE;
 
 	if (len == 0 || len > 1024)
 		return ST_PARSE;
-	if (!str_is_ascii(text)) {
-		if (domain_to_ascii(text, out) != ST_OK)
-			return ST_PARSE;
-	} else if (!str_copy(out, STR_DOMAIN_MAX, text) &&
-	    !(len == STR_DOMAIN_MAX && text[len - 1] == '.')) {
-		return ST_PARSE;
-	}
-	len = strlen(out);
-	if (len > 1 && out[len - 1] == '.')
-		out[len - 1] = '\0';
-	for (char *p = out; *p != '\0'; p++)
-		*p = lower(*p);
-	return str_is_domain(out) ? ST_OK : ST_PARSE;
+	if (str_is_ascii(text))
+		return copy_domain(text, out);
+	/* Its STD3 rules would leave out what they forbid, so that another
+	 * domain is what remains; str_is_domain() judges instead. */
+	if (str_is_utf8(text, len) && idn2_to_ascii_8z(text, &ascii,
+	    IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL) == IDN2_OK)
+		st = copy_domain(ascii, out);
+	idn2_free(ascii);
+	return st;
 }
 
 /* Finds the '@' that ends the local part, honouring a quoted string. */
