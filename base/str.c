@@ -3,6 +3,7 @@
  */
 #include "config.h"
 
+#include <errno.h>
 #include <idn2.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -332,9 +333,11 @@ str_duration_ms(const char *text, int64_t *ms_out)
 
 		if (*text < '0' || *text > '9')
 			return ST_PARSE;
+		errno = 0;
 		n = strtoll(text, &end, 10);
 		unit = unit_at(end);
-		if (unit == NULL || n > INT64_MAX / unit->factor ||
+		if (errno != 0 || unit == NULL ||
+		    n > INT64_MAX / unit->factor ||
 		    n * unit->factor > INT64_MAX - total)
 			return ST_PARSE;
 		total += n * unit->factor;
@@ -353,7 +356,10 @@ str_size(const char *text, uint64_t *bytes_out)
 
 	if (*text < '0' || *text > '9')
 		return ST_PARSE;
+	errno = 0;
 	n = strtoull(text, &end, 10);
+	if (errno != 0)
+		return ST_PARSE;
 	switch (*end) {
 	case 'k': case 'K': shift = 10; break;
 	case 'm': case 'M': shift = 20; break;
@@ -437,7 +443,7 @@ str_date(int64_t unix_s, char out[40])
 	struct tm tm = { 0 };
 
 	(void)gmtime_r(&when, &tm);
-	(void)snprintf(out, 40, "%.3s, %d %.3s %d %02d:%02d:%02d +0000",
+	(void)snprintf(out, 40, "%.3s, %d %.3s %lld %02d:%02d:%02d +0000",
 		days + 3 * tm.tm_wday, tm.tm_mday, months + 3 * tm.tm_mon,
-		tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
+		tm.tm_year + 1900LL, tm.tm_hour, tm.tm_min, tm.tm_sec);
 }
