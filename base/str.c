@@ -122,6 +122,18 @@ find_at(const char *text)
 	return *p == '@' ? p : NULL;
 }
 
+/* C0, DEL or C1 (two octets) in valid UTF-8. */
+static bool
+has_control(const char *text)
+{
+	const unsigned char *s = (const unsigned char *)text;
+
+	for (; *s != '\0'; s++)
+		if (*s < 32 || *s == 127 || (*s == 0xc2 && s[1] < 0xa0))
+			return true;
+	return false;
+}
+
 static bool
 dots_ok(const char *text, size_t len)
 {
@@ -160,9 +172,8 @@ str_address(const char *text, size_t *local_len_out,
 
 	if (len == 0 || len > ADDRESS_MAX || !str_is_utf8(text, len))
 		return ST_PARSE;
-	for (size_t i = 0; i < len; i++)
-		if ((unsigned char)text[i] < 32 || text[i] == 127)
-			return ST_PARSE;
+	if (has_control(text))
+		return ST_PARSE;
 	at = find_at(text);
 	if (at == NULL)
 		return ST_PARSE;
