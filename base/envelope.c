@@ -10,6 +10,11 @@
 #include "base/mem.h"
 #include "base/str.h"
 
+#define NOTIFY_ALL \
+	(NOTIFY_NEVER | NOTIFY_SUCCESS | NOTIFY_FAILURE | NOTIFY_DELAY)
+#define ENVELOPE_ALL (ENVELOPE_8BITMIME | ENVELOPE_SMTPUTF8 | \
+	ENVELOPE_REQUIRETLS | ENVELOPE_TLS_OPTIONAL | ENVELOPE_BOUNCE)
+
 struct envelope *
 envelope_new(const char *sender)
 {
@@ -111,6 +116,18 @@ destination_ok(const char *destination)
 		strcmp(domain, destination) == 0;
 }
 
+/* Text that no one could have written in a command: it will stand in one. */
+static bool
+text_ok(const char *text)
+{
+	size_t len = text == NULL ? 0 : strlen(text);
+
+	for (size_t i = 0; i < len; i++)
+		if ((unsigned char)text[i] < 32 || text[i] == 127)
+			return false;
+	return str_is_utf8(text, len);
+}
+
 static bool
 decode_rcpt(struct reader *in, struct envelope_rcpt *rcpt)
 {
@@ -120,6 +137,8 @@ decode_rcpt(struct reader *in, struct envelope_rcpt *rcpt)
 	rcpt->orcpt = reader_str(in, ENVELOPE_STR_MAX);
 	rcpt->notify = reader_u8(in);
 	return reader_ok(in, false) && rcpt->address != NULL &&
+		text_ok(rcpt->address) && text_ok(rcpt->orcpt) &&
+		rcpt->notify <= NOTIFY_ALL &&
 		destination_ok(rcpt->destination);
 }
 
@@ -139,7 +158,9 @@ envelope_decode(struct reader *in)
 	env->origin = reader_str(in, ENVELOPE_STR_MAX);
 	count = reader_u32(in);
 	if (!reader_ok(in, false) || env->sender == NULL ||
-	    env->ret > RET_HDRS || count > ENVELOPE_RCPTS_MAX)
+	    env->flags > ENVELOPE_ALL || env->ret > RET_HDRS ||
+	    count > ENVELOPE_RCPTS_MAX || !text_ok(env->sender) ||
+	    !text_ok(env->envid) || !text_ok(env->origin))
 		goto bad;
 	for (uint32_t i = 0; i < count; i++)
 		if (!decode_rcpt(in, new_rcpt(env)))

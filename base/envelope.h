@@ -67,7 +67,8 @@ struct envelope_rcpt *envelope_add_rcpt(struct envelope *, const char *address,
 	const char *destination);
 
 /* Wire form between our processes.  Decode bounds everything and checks that
- * destinations are normalised domains or literals; NULL on any fault. */
+ * destinations are normalised domains or literals, that flags are known and
+ * that text is UTF-8 without control characters; NULL on any fault. */
 enum status envelope_encode(const struct envelope *, struct buf *) MUST_CHECK;
 struct envelope *envelope_decode(struct reader *);
 
