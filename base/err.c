@@ -124,7 +124,9 @@ local_outcome(enum outcome_scope scope, enum outcome_stage stage, int code,
 {
 	struct outcome o = { .scope = scope, .stage = stage, .code = code,
 		.verdict = verdict_of_class(enhanced[0]) };
-	char raw[OUTCOME_TEXT_MAX];
+	/* Larger than the result, so that str_sanitise() does the cutting and
+	 * finds the border of a character. */
+	char raw[OUTCOME_TEXT_MAX + 4];
 	va_list ap;
 
 	(void)snprintf(o.enhanced, sizeof(o.enhanced), "%s", enhanced);
