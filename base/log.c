@@ -80,6 +80,19 @@ line_add(struct line *l, const char *text, size_t len)
 	l->text[l->len] = '\0';
 }
 
+/* A cut line must not end within a character. */
+static void
+line_trim(struct line *l)
+{
+	size_t at = l->len;
+
+	while (at > 0 && l->len - at < 3 && (l->text[at - 1] & 0xc0) == 0x80)
+		at--;
+	if (at > 0 && !str_is_utf8(l->text + at - 1, l->len - at + 1))
+		l->len = at - 1;
+	l->text[l->len] = '\0';
+}
+
 static void
 line_add_value(struct line *l, const char *value)
 {
@@ -142,6 +155,7 @@ log_event(enum log_level level, const char *event, ...)
 		line_add_value(&l, va_arg(ap, const char *));
 	}
 	va_end(ap);
+	line_trim(&l);
 	if (logger.target == LOG_TO_SYSLOG) {
 		syslog(levels[level].priority, "%s", l.text);
 		return;
