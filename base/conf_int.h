@@ -64,7 +64,8 @@ void conf_addrs_store(cfg_t *, const char *key, uint16_t default_port,
 void conf_nets_store(cfg_t *, const char *key, struct conf_net **out,
 	size_t *count_out);
 void conf_nets_default(struct conf_net **out, size_t *count_out);
-/* Splits "host:port" in relay_host; port 25 when none is given. */
+/* Splits "host:port" in relay_host and normalises the host; port 25 when none
+ * is given. */
 void conf_relay_port(struct conf_destination *);
 
 #endif

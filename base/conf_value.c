@@ -283,6 +283,8 @@ split_port(char *text, uint16_t *port)
 	char *colon = close != NULL ? close + 1 : strchr(text, ':');
 	int64_t n;
 
+	if (text[0] == '[' && close == NULL)
+		return false;
 	if (close != NULL)
 		*close = '\0';
 	else if (colon == NULL || strchr(colon + 1, ':') != NULL)
@@ -321,6 +323,7 @@ conf_addr_parse(const char *text, uint16_t default_port,
 static bool
 net_parse(const char *text, struct conf_net *out)
 {
+	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
 	char copy[64];
 	char *slash;
 	int64_t bits;
@@ -340,6 +343,13 @@ net_parse(const char *text, struct conf_net *out)
 	if (slash != NULL && !parse_integer(slash + 1, 10, 0, max, &bits))
 		return false;
 	out->prefix_bits = (unsigned)bits;
+	/* IPv4 in IPv6 is IPv4, as in conf_net_match(). */
+	if (out->family == AF_INET6 && bits >= 96 &&
+	    memcmp(out->bytes, mapped, 12) == 0) {
+		out->family = AF_INET;
+		out->prefix_bits -= 96;
+		memmove(out->bytes, out->bytes + 12, 4);
+	}
 	return true;
 }
 
@@ -426,6 +436,7 @@ conf_nets_store(cfg_t *cfg, const char *key, struct conf_net **out,
 void
 conf_relay_port(struct conf_destination *d)
 {
+	char domain[STR_DOMAIN_MAX];
 	char *from, *colon;
 	int64_t port;
 
@@ -435,11 +446,13 @@ conf_relay_port(struct conf_destination *d)
 	from = d->relay_host[0] == '[' ? strchr(d->relay_host, ']') :
 		d->relay_host;
 	colon = strchr(from, ':');
-	if (colon == NULL)
-		return;
-	if (parse_integer(colon + 1, 10, 1, 65535, &port))
+	if (colon != NULL && parse_integer(colon + 1, 10, 1, 65535, &port))
 		d->relay_port = (uint16_t)port;
-	*colon = '\0';
+	if (colon != NULL)
+		*colon = '\0';
+	if (d->relay_host[0] != '[' &&
+	    str_domain(d->relay_host, domain) == ST_OK)
+		store_text((union slot){ .text = &d->relay_host }, domain);
 }
 
 bool
