@@ -165,6 +165,13 @@ static const struct conf_section sections[] = {
 };
 /* clang-format on */
 
+/* Set behind the text: to libconfuse a file that ends within a section or a
+ * comment is a good one. */
+#define END_KEY "end-of-configuration"
+/* In cfg_opt_t.flags, of which libconfuse uses the low bits. */
+#define OPT_GIVEN (1 << 29)
+#define OPT_AGAIN (1 << 30)
+
 /* libconfuse callbacks carry no argument; parsing is never concurrent. */
 static struct {
 	const char *name;
@@ -182,6 +189,8 @@ on_cfg_error(cfg_t *cfg, const char *fmt, va_list ap)
 	if (parsing.err[0] != '\0')
 		return;		/* the first error says it best */
 	(void)vsnprintf(raw, sizeof(raw), fmt, ap);
+	if (strstr(raw, END_KEY) != NULL)
+		(void)str_copy(raw, sizeof(raw), "ends too early");
 	(void)snprintf(parsing.err, CONF_ERR_MAX, "%s:%d: %s", parsing.name,
 		cfg != NULL ? cfg->line : 0, raw);
 }
@@ -196,6 +205,31 @@ section_of(const cfg_t *cfg)
 	return &sections[0];
 }
 
+/* libconfuse would let the last one win, silently; of a section all of it.  A
+ * list comes here for each of its values and at its end. */
+static bool
+given_twice(cfg_t *cfg, cfg_opt_t *opt)
+{
+	bool list = (opt->flags & CFGF_LIST) != 0;
+	bool given = (opt->flags & OPT_GIVEN) != 0;
+	bool twice = given && (!list || (opt->flags & OPT_AGAIN) != 0);
+
+	if (list && cfg_opt_size(opt) > 1) {
+		opt->flags |= OPT_GIVEN | OPT_AGAIN;
+		return false;
+	}
+	opt->flags |= given ? OPT_AGAIN : OPT_GIVEN;
+	if (twice)
+		cfg_error(cfg, "%s: given twice", opt->name);
+	return twice;
+}
+
+static int
+on_section(cfg_t *cfg, cfg_opt_t *opt)
+{
+	return given_twice(cfg, opt) ? -1 : 0;
+}
+
 static int
 on_validate(cfg_t *cfg, cfg_opt_t *opt)
 {
@@ -203,6 +237,8 @@ on_validate(cfg_t *cfg, cfg_opt_t *opt)
 	char why[CONF_ERR_MAX] = "";
 	const char *value = cfg_opt_getnstr(opt, cfg_opt_size(opt) - 1);
 
+	if (given_twice(cfg, opt))
+		return -1;
 	for (size_t i = 0; i < section->row_count; i++)
 		if (strcmp(section->rows[i].name, opt->name) == 0)
 			conf_row_store(&section->rows[i], value, NULL, why);
@@ -261,13 +297,14 @@ make_parser(void)
 	char path[128];
 	cfg_t *cfg;
 
-	root = options_of(&sections[0], COUNT(sections) - 1);
+	root = options_of(&sections[0], COUNT(sections));
 	for (size_t i = 1; i < COUNT(sections); i++) {
 		subs[i] = options_of(&sections[i], 0);
 		root[n++] = (cfg_opt_t)CFG_SEC(sections[i].name, subs[i],
 			sections[i].titled ? CFGF_MULTI | CFGF_TITLE |
 			CFGF_NO_TITLE_DUPES : CFGF_NONE);
 	}
+	root[n] = (cfg_opt_t)CFG_STR(END_KEY, NULL, CFGF_NODEFAULT);
 	cfg = cfg_init(root, CFGF_NONE);
 	for (size_t i = 1; i < COUNT(sections); i++)
 		free(subs[i]);
@@ -287,8 +324,9 @@ make_parser(void)
 				name ? name : "", name ? "|" : "", key);
 			cfg_set_validate_func(cfg, path, on_validate);
 		}
-		if (sections[s].titled)
-			cfg_set_validate_func(cfg, name, on_title);
+		if (name != NULL)
+			cfg_set_validate_func(cfg, name, sections[s].titled ?
+				on_title : on_section);
 	}
 	return cfg;
 }
@@ -367,6 +405,35 @@ fill_identity(struct conf *conf)
 		conf->postmaster = xasprintf("postmaster@%s", conf->hostname);
 }
 
+static int
+by_match(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Rules for one and the same domain, however it is spelt. */
+static bool
+matches_differ(const struct conf *conf, char err[CONF_ERR_MAX],
+	const char *name)
+{
+	size_t n = conf->destination_count;
+	char **all = xcalloc(n, sizeof(all[0]));
+	bool same = false;
+
+	for (size_t i = 0; i < n; i++)
+		all[i] = conf->destinations[i].match;
+	qsort(all, n, sizeof(all[0]), by_match);
+	for (size_t i = 1; i < n && !same; i++) {
+		same = strcmp(all[i - 1], all[i]) == 0;
+		if (same)
+			(void)snprintf(err, CONF_ERR_MAX,
+				"%s: destination \"%s\": given twice", name,
+				all[i]);
+	}
+	free(all);
+	return !same;
+}
+
 static enum status
 check_whole(const char *name, const struct conf *conf, char err[CONF_ERR_MAX])
 {
@@ -381,30 +448,16 @@ check_whole(const char *name, const struct conf *conf, char err[CONF_ERR_MAX])
 	else if (conf->retry.max_ms < conf->retry.first_ms)
 		why = "retry: max is shorter than first";
 	if (why == NULL)
-		return ST_OK;
+		return matches_differ(conf, err, name) ? ST_OK : ST_PARSE;
 	(void)snprintf(err, CONF_ERR_MAX, "%s: %s", name, why);
 	return ST_PARSE;
 }
 
-enum status
-conf_parse(const char *name, const char *text, struct conf **conf_out,
-	char err[CONF_ERR_MAX])
+static struct conf *
+store(cfg_t *cfg)
 {
-	enum status st = ST_PARSE;
-	struct conf *conf = NULL;
-	cfg_t *cfg;
+	struct conf *conf = xcalloc(1, sizeof(*conf));
 
-	err[0] = '\0';
-	parsing.name = name;
-	parsing.err = err;
-	cfg = make_parser();
-	if (cfg_parse_buf(cfg, text) != CFG_SUCCESS || err[0] != '\0') {
-		if (err[0] == '\0')
-			(void)snprintf(err, CONF_ERR_MAX,
-				"%s: cannot be parsed", name);
-		goto out;
-	}
-	conf = xcalloc(1, sizeof(*conf));
 	store_rows(&sections[0], cfg, conf);
 	for (size_t i = 1; i < COUNT(sections); i++)
 		if (!sections[i].titled)
@@ -419,12 +472,33 @@ conf_parse(const char *name, const char *text, struct conf **conf_out,
 	store_listens(conf, cfg);
 	store_destinations(conf, cfg);
 	fill_identity(conf);
-	st = check_whole(name, conf, err);
+	return conf;
+}
+
+enum status
+conf_parse(const char *name, const char *text, struct conf **conf_out,
+	char err[CONF_ERR_MAX])
+{
+	char *whole = xasprintf("%s\n" END_KEY " = yes\n", text);
+	enum status st = ST_PARSE;
+	cfg_t *cfg;
+
+	*conf_out = NULL;
+	err[0] = '\0';
+	parsing.name = name;
+	parsing.err = err;
+	cfg = make_parser();
+	if (cfg_parse_buf(cfg, whole) == CFG_SUCCESS && err[0] == '\0' &&
+	    cfg_size(cfg, END_KEY) == 1) {
+		*conf_out = store(cfg);
+		st = check_whole(name, *conf_out, err);
+	} else if (err[0] == '\0') {
+		(void)snprintf(err, CONF_ERR_MAX, "%s: ends too early", name);
+	}
 	if (st != ST_OK)
-		conf_free(&conf);
-out:
+		conf_free(conf_out);
 	cfg_free(cfg);
-	*conf_out = conf;
+	free(whole);
 	return st;
 }
 
