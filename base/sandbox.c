@@ -11,6 +11,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/sandbox.h"
 
@@ -29,7 +30,7 @@ static const int common_calls[] = {
 	CALL(clock_gettime), CALL(clock_getres), CALL(clock_nanosleep),
 	CALL(gettimeofday), CALL(nanosleep), CALL(time), CALL(getrandom),
 	CALL(getpid), CALL(gettid), CALL(getuid), CALL(geteuid), CALL(getgid),
-	CALL(getegid), CALL(getppid), CALL(tgkill), CALL(restart_syscall),
+	CALL(getegid), CALL(getppid), CALL(restart_syscall),
 	CALL(epoll_create1), CALL(epoll_ctl), CALL(epoll_wait),
 	CALL(epoll_pwait), CALL(epoll_pwait2), CALL(poll), CALL(ppoll),
 	CALL(select), CALL(pselect6), CALL(timerfd_create),
@@ -37,7 +38,7 @@ static const int common_calls[] = {
 	CALL(recvmsg), CALL(sendto), CALL(recvfrom), CALL(sendmmsg),
 	CALL(recvmmsg), CALL(shutdown), CALL(getsockname), CALL(getpeername),
 	CALL(getsockopt), CALL(setsockopt), CALL(ioctl), CALL(uname),
-	CALL(sysinfo), CALL(prlimit64), CALL(getrlimit), CALL(getrusage),
+	CALL(sysinfo), CALL(getrlimit), CALL(getrusage),
 	CALL(sched_yield), CALL(sched_getaffinity), CALL(rseq),
 	CALL(set_robust_list), CALL(membarrier), CALL(access),
 	CALL(faccessat), CALL(faccessat2), CALL(readlink),
@@ -64,6 +65,7 @@ static const int parent_calls[] = {
 	CALL(waitid), CALL(kill), CALL(pidfd_open), CALL(pidfd_send_signal),
 	CALL(set_tid_address), CALL(arch_prctl), CALL(prctl), CALL(seccomp),
 	CALL(setsid), CALL(umask), CALL(utimensat), CALL(close_range),
+	CALL(tgkill), CALL(prlimit64),
 };
 /* Nothing honest in any role: these kill. */
 static const int deadly_calls[] = {
@@ -135,6 +137,16 @@ add_read_only_open(scmp_filter_ctx filter)
 		SCMP_A1(SCMP_CMP_MASKED_EQ, writing, 0)) == 0;
 }
 
+/* Of its own user's processes, a child may signal and limit itself alone. */
+static bool
+add_self_only(scmp_filter_ctx filter)
+{
+	return seccomp_rule_add(filter, SCMP_ACT_ALLOW, CALL(tgkill), 1,
+		SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid())) == 0 &&
+		seccomp_rule_add(filter, SCMP_ACT_ALLOW, CALL(prlimit64), 1,
+		SCMP_A0(SCMP_CMP_EQ, 0)) == 0;
+}
+
 enum status
 sandbox_enter(enum sandbox_role role)
 {
@@ -158,6 +170,7 @@ sandbox_enter(enum sandbox_role role)
 		COUNT(deadly_calls));
 	if (role != SANDBOX_PARENT)
 		ok = ok && add_read_only_open(filter) &&
+			add_self_only(filter) &&
 			add_rules(filter, SCMP_ACT_KILL_PROCESS,
 			child_deadly_calls, COUNT(child_deadly_calls));
 	ok = ok && seccomp_load(filter) == 0;
