@@ -26,11 +26,25 @@ session_offers(const struct session *s, enum smtp_cap cap)
 	return (s->caps.flags & cap) != 0;
 }
 
+void
+session_log_sent(struct session *s, size_t from)
+{
+	const struct buf *out = conn_out(s->conn);
+	char text[OUTCOME_TEXT_MAX];
+
+	if (!log_enabled(LOG_LEVEL_DEBUG) || out->len < from + 2)
+		return;
+	str_sanitise(text, sizeof(text), (const char *)buf_data(out) + from,
+		out->len - from - 2);
+	log_debug("command", "host", s->info.host, "text", text, NULL);
+}
+
 /* Fails only for a host name of ours that no configuration should have; the
  * reply that never comes then ends the session. */
 void
 session_say(struct session *s, enum smtp_verb verb, const char *arg)
 {
+	size_t from = conn_out(s->conn)->len;
 	enum status st = smtp_flight_full(&s->flight) ? ST_LIMIT :
 		smtp_command(conn_out(s->conn), verb, arg);
 
@@ -39,6 +53,7 @@ session_say(struct session *s, enum smtp_verb verb, const char *arg)
 			status_name(st), NULL);
 		return;
 	}
+	session_log_sent(s, from);
 	smtp_flight_push(&s->flight, verb, 0);
 	conn_flush(s->conn);
 }

@@ -1,7 +1,7 @@
 /*
  * The inside of a session, shared by its engine (session.c) and its steps
- * (session_step.c, session_txn.c), and looked into by the test that walks the table.  Nobody
- * else includes this.
+ * (session_step.c, session_txn.c), and looked into by the test that walks the
+ * table.  Nobody else includes this.
  *
  * A step is called by the engine for one row of the table.  It may write
  * commands and settle recipients; it never changes the state, but names the
@@ -66,6 +66,9 @@ void session_arm(struct session *);
 enum status session_feed(struct session *) MUST_CHECK;
 /* Gives every recipient without a verdict this one. */
 void session_settle(struct session *, const struct outcome *);
+/* Logs the command that stands in the output from offset `from` on.  Nothing
+ * secret may be written in that way. */
+void session_log_sent(struct session *, size_t from);
 /* The transaction, if there is one, goes back to its owner. */
 void session_finish(struct session *);
 bool session_offers(const struct session *, enum smtp_cap);

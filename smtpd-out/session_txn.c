@@ -89,6 +89,7 @@ static void
 say_rcpt(struct session *s, size_t i)
 {
 	const struct session_rcpt *rcpt = &s->txn->rcpts[i];
+	size_t from = conn_out(s->conn)->len;
 	struct outcome o;
 
 	if (rcpt->outcome.verdict != VERDICT_NONE)
@@ -98,6 +99,7 @@ say_rcpt(struct session *s, size_t i)
 		settle_rcpt(s, i, &o);
 		return;
 	}
+	session_log_sent(s, from);
 	smtp_flight_push(&s->flight, SMTP_VERB_RCPT, i);
 }
 
@@ -194,6 +196,7 @@ session_step_job(struct session *s)
 	if (s->txn->flags & ENVELOPE_8BITMIME &&
 	    !session_offers(s, SMTP_CAP_8BITMIME))
 		log_debug("8bitmime-not-offered", "host", s->info.host, NULL);
+	session_log_sent(s, 0);		/* output was empty in READY */
 	smtp_flight_push(&s->flight, SMTP_VERB_MAIL, 0);
 	s->info.reused = s->mail_count++ > 0;
 	s->rcpt_next = 0;

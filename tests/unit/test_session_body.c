@@ -237,7 +237,7 @@ test_slow(void **state)
 	run_receiver(stuck, 200, &o);
 	scenario_check("stuck", &timed_out, &o);
 	/* all of it arrives, but is never answered: the time of EOM */
-	run_receiver(slow, 400, &o);
+	run_receiver(slow, 2000, &o);
 	scenario_check("slow", &unsure, &o);
 }
 
