@@ -142,9 +142,9 @@ static bool
 add_self_only(scmp_filter_ctx filter)
 {
 	return seccomp_rule_add(filter, SCMP_ACT_ALLOW, CALL(tgkill), 1,
-		SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid())) == 0 &&
+		SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0)) == 0 &&
 		seccomp_rule_add(filter, SCMP_ACT_ALLOW, CALL(prlimit64), 1,
-		SCMP_A0(SCMP_CMP_EQ, 0)) == 0;
+		SCMP_A0(SCMP_CMP_EQ, 0, 0)) == 0;
 }
 
 enum status
