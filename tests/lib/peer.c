@@ -238,15 +238,15 @@ discard(struct peer *p)
 }
 
 static void
-no_end(struct peer *p, bool chunks)
+never(struct peer *p, const char *text)
 {
 	char line[LINE_SIZE];
 	size_t len;
 
 	while (read_octets(p, line, &len))
-		if (chunks ? strstr(line, "LAST") != NULL :
-		    len == 1 && line[0] == '.')
-			fail(p, "end", line);
+		if ((len == strlen(text) && memcmp(line, text, len) == 0) ||
+		    (text[1] != '\0' && strstr(line, text) != NULL))
+			fail(p, "never", line);
 }
 
 /* True when it was the last. */
@@ -395,8 +395,8 @@ do_step(struct peer *p, const struct peer_step *s)
 	case PEER_DISCARD:
 		discard(p);
 		break;
-	case PEER_NO_END:
-		no_end(p, s->n != 0);
+	case PEER_NEVER:
+		never(p, s->text);
 		break;
 	case PEER_CHUNK:
 		(void)read_chunk(p, s->text);

@@ -28,8 +28,8 @@ enum peer_op {
 	PEER_QUIET,	/* nothing may come for n ms */
 	PEER_BODY,	/* reads up to the final dot, unstuffs, keeps it */
 	PEER_DISCARD,	/* reads up to the final dot, keeps nothing */
-	PEER_NO_END,	/* reads to the end of the connection: no final dot, or
-			 * with n no LAST, may come */
+	PEER_NEVER,	/* reads to the end of the connection; no line may be
+			 * text, or hold it if it is a word */
 	PEER_CHUNK,	/* reads one BDAT and its bytes, keeps them; text is
 			 * "LAST" or "" */
 	PEER_CHUNKS,	/* reads BDAT up to LAST, answers each with 250 */

@@ -66,8 +66,10 @@ check(const struct scenario *sc, const struct client *c,
 		&sc->why, &c->why);
 	if (sc->undone)
 		return;
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < count; i++) {
 		scenario_check(sc->name, &sc->want[i], &rcpts[i].outcome);
+		assert_false(rcpts[i].dsn_relayed);	/* none has DSN */
+	}
 	if (c->info.tls_active != sc->tls_active)
 		fail_msg("%s: tls_active", sc->name);
 	assert_string_equal(c->info.ip, "127.0.0.1");

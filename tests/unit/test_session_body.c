@@ -167,10 +167,10 @@ test_unreadable(void **state)
 {
 	static const struct peer_step data[] = { GREETING, PIPE, MAIL, RCPT(0),
 		DATA, SEND("250 a\r\n250 b\r\n354 c"),
-		{ PEER_NO_END, NULL, 0 }, { PEER_END, NULL, 0 } };
+		{ PEER_NEVER, ".", 0 }, { PEER_END, NULL, 0 } };
 	static const struct peer_step chunks[] = { GREETING,
 		SEND("250-x\r\n250-PIPELINING\r\n250 CHUNKING"), MAIL,
-		RCPT(0), SEND("250 a\r\n250 b"), { PEER_NO_END, NULL, 1 },
+		RCPT(0), SEND("250 a\r\n250 b"), { PEER_NEVER, "LAST", 0 },
 		{ PEER_END, NULL, 0 } };
 	static const char lines[] = "Subject: x\r\n\r\n";
 	struct session_body body = { .fd = file_of(lines, 14),
@@ -237,7 +237,7 @@ test_slow(void **state)
 	run_receiver(stuck, 200, &o);
 	scenario_check("stuck", &timed_out, &o);
 	/* all of it arrives, but is never answered: the time of EOM */
-	run_receiver(slow, 2000, &o);
+	run_receiver(slow, 700, &o);
 	scenario_check("slow", &unsure, &o);
 }
 

@@ -20,6 +20,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "smtpd-out/smtp_command.h"
 #include "tests/lib/scenario.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -196,16 +197,19 @@ static const struct scenario scenarios[] = {
 	    SCOPE_MESSAGE, STAGE_DATA, 552, "5.3.4", false } },
 	  .why = { VERDICT_LATER, SCOPE_HOST, STAGE_DATA, 451, NULL, false },
 	  .steps = { GREETING, PIPE, ENVELOPE,
-	    SEND("250 a\r\n250 b\r\n354 c\r\n552 5.3.4 too large"), WAIT } },
+	    SEND("250 a\r\n250 b\r\n354 c\r\n552 5.3.4 too large"),
+	    { PEER_NEVER, ".", 0 } } },
 	{ .name = "250 in mid-message", .want = { LATER(STAGE_DATA) },
 	  .why = LATER(STAGE_DATA),
 	  .steps = { GREETING, PIPE, ENVELOPE,
-	    SEND("250 a\r\n250 b\r\n354 c\r\n250 thanks"), WAIT } },
+	    SEND("250 a\r\n250 b\r\n354 c\r\n250 thanks"),
+	    { PEER_NEVER, ".", 0 } } },
 	{ .name = "421 in mid-message", .want = { { VERDICT_LATER, SCOPE_HOST,
 	    STAGE_DATA, 421, NULL, false } },
 	  .why = { VERDICT_LATER, SCOPE_HOST, STAGE_DATA, 421, NULL, false },
 	  .steps = { GREETING, PIPE, ENVELOPE,
-	    SEND("250 a\r\n250 b\r\n354 c\r\n421 down"), WAIT } },
+	    SEND("250 a\r\n250 b\r\n354 c\r\n421 down"),
+	    { PEER_NEVER, ".", 0 } } },
 	{ .name = "unasked reply in READY", .undone = true,
 	  .why = LATER(STAGE_MAIL),
 	  .steps = { GREETING, SEND("250 mx.example\r\n250 more"), WAIT } },
@@ -376,6 +380,49 @@ test_stop(void **state)
 	}
 }
 
+/* Stops while a pipelined envelope of count recipients awaits its answers. */
+static void
+run_stop_envelope(const struct peer_step *steps, size_t count)
+{
+	struct session_rcpt *rcpts = xcalloc(count, sizeof(*rcpts));
+	struct session_txn txn;
+	struct peer *peer = peer_start(AF_INET, steps);
+	struct client c;
+
+	client_init(&c);
+	client_add_peer(&c, peer);
+	c.quit_after_ms = 100;
+	scenario_txn(&txn, rcpts, 1);
+	for (size_t i = 0; i < count; i++)
+		rcpts[i].address = "r0@mx.example";
+	txn.rcpt_count = count;
+	c.txns[0] = &txn;
+	client_run(&c);
+	if (peer_join(peer) != NULL)
+		fail_msg("%s", peer_join(peer));
+	assert_int_equal(c.done, 1);
+	for (size_t i = 0; i < count; i++)
+		assert_int_equal(rcpts[i].outcome.verdict, VERDICT_LATER);
+	peer_free(&peer);
+	mem_free(&rcpts);
+}
+
+/* QUIT must not become the text of a message; but where it may be said it is,
+ * even when the flight is full. */
+static void
+test_stop_envelope(void **state)
+{
+	static const struct peer_step data[] = { GREETING, PIPE,
+		{ PEER_NEVER, "QUIT", 0 }, { PEER_END, NULL, 0 } };
+	static const struct peer_step full[] = { GREETING, PIPE,
+		{ PEER_LINES, "", SMTP_FLIGHT_MAX }, BYE,
+		{ PEER_END, NULL, 0 } };
+
+	(void)state;
+	run_stop_envelope(data, 2);
+	run_stop_envelope(full, 200);
+}
+
 int
 main(void)
 {
@@ -385,6 +432,7 @@ main(void)
 		cmocka_unit_test(test_split),
 		cmocka_unit_test(test_times),
 		cmocka_unit_test(test_stop),
+		cmocka_unit_test(test_stop_envelope),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

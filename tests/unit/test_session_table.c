@@ -23,6 +23,7 @@
 #include <cmocka.h>
 #include <event2/event.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "smtpd-out/session_step.h"
 
@@ -306,6 +307,31 @@ test_walk(void **state)
 	(void)close(null);
 }
 
+/* A body that trickles for ever meets the limit of the whole. */
+static void
+test_body_limit(void **state)
+{
+	struct walk w = { .conf.timeout.block_ms = 100000 };
+	const struct session_callbacks cb = { on_ready, on_done, on_closed };
+	struct session_addr addr = { .len = sizeof(struct sockaddr_in) };
+	struct session_target target = { .host = "mx.example",
+		.addrs = &addr, .addr_count = 1 };
+
+	(void)state;
+	w.env.base = event_base_new();
+	w.env.conf = &w.conf;
+	w.s = session_start(&w.env, &target, &cb, &w);
+	w.s->state = SESSION_BODY;
+	w.s->body_end_ms = clock_mono_ms() - 1;
+	session_arm(w.s);
+	while (w.s->state == SESSION_BODY)
+		assert_int_equal(event_base_loop(w.env.base, EVLOOP_ONCE), 0);
+	assert_int_equal(w.s->state, SESSION_CLOSED);
+	assert_int_equal(w.closed, 1);
+	session_free(&w.s);
+	event_base_free(w.env.base);
+}
+
 /* ---- ARCHITECTURE.md ---- */
 
 #define BEGIN_MARK "<!-- generated: SMTP client states -->\n"
@@ -373,6 +399,7 @@ main(void)
 		cmocka_unit_test(test_strict),
 		cmocka_unit_test(test_timeouts),
 		cmocka_unit_test(test_walk),
+		cmocka_unit_test(test_body_limit),
 		cmocka_unit_test(test_architecture),
 	};
 
