@@ -15,11 +15,14 @@
 
 #include <event2/event.h>
 
+#include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "resolver/dns_anchor.h"
 #include "resolver/dns_answer.h"
 #include "resolver/dns_cache.h"
 #include "resolver/dns_lookup.h"
+#include "resolver/dns_probe.h"
 #include "resolver/dns_query.h"
 #include "resolver/dns_servers.h"
 #include "resolver/dns_table.h"
@@ -32,6 +35,7 @@
 #define DEFAULT_LOOKUP_MS 20000
 #define DEFAULT_TIMEOUT_MS 2000
 #define DEFAULT_MAX_TTL_S 86400
+#define PROBE_PAUSE_MS 10000	/* between probes that lookups cause */
 
 TAILQ_HEAD(request_list, dns_request);
 
@@ -61,6 +65,16 @@ struct resolver {
 	struct event *on_ready;
 	uint64_t turn;			/* counts runs of on_ready() */
 	uint64_t lookup_count, hit_count, later_count;
+	uint64_t security_count[DNS_SEC_INDETERMINATE + 1];
+	struct dns_ds_list anchor;
+	int64_t skew_s;
+	struct dns_probe *probe;
+	struct event *on_probe_due;
+	int64_t probed_ms;		/* monotonic; when the last began */
+	enum resolver_state state;
+	char sentence[DNS_WHY_MAX];
+	resolver_probe_cb *probe_cb;
+	void *probe_arg;
 };
 
 static void
@@ -91,6 +105,129 @@ on_ready(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
+/* ---- the probe ---------------------------------------------------------- */
+
+static void
+state_set(struct resolver *r, enum resolver_state state, const char *why)
+{
+	static const char *const sentences[] = {
+		[RESOLVER_UNKNOWN] = "not probed yet",
+		[RESOLVER_VALIDATING] = "validating",
+		[RESOLVER_TRUSTING] = "trusting the resolver's AD bit",
+		[RESOLVER_OFF] = "dnssec = off: DANE is off" };
+	bool changed = state != r->state;
+
+	r->state = state;
+	snprintf(r->sentence, sizeof(r->sentence), "%s",
+		state <= RESOLVER_OFF ? sentences[state] : why);
+	if (!changed)
+		return;
+	if (state == RESOLVER_VALIDATING || state == RESOLVER_TRUSTING)
+		log_info("resolver", "state", resolver_state_name(state),
+			"reason", r->sentence, NULL);
+	else
+		log_warn("resolver", "state", resolver_state_name(state),
+			"reason", r->sentence, NULL);
+}
+
+static void
+probe_tell(struct resolver *r)
+{
+	resolver_probe_cb *cb = r->probe_cb;
+
+	r->probe_cb = NULL;
+	if (cb != NULL)
+		cb(r->state, r->sentence, r->probe_arg);
+}
+
+static void
+on_probed(enum resolver_state state, const char *why, void *arg)
+{
+	struct resolver *r = arg;
+	bool mended = state == RESOLVER_VALIDATING &&
+		r->state > RESOLVER_OFF;
+
+	r->probe = NULL;
+	/* What failed under a wrong clock or resolver need not fail now. */
+	if (mended) {
+		dns_cache_flush(r->cache);
+		dns_zones_flush(r->env.zones);
+	}
+	state_set(r, state, why);
+	probe_tell(r);
+}
+
+static void
+on_probe_due(evutil_socket_t fd, short what, void *arg)
+{
+	struct resolver *r = arg;
+
+	(void)fd;
+	(void)what;
+	if (r->env.dnssec != CONF_DNSSEC_VALIDATE) {
+		probe_tell(r);
+		return;
+	}
+	r->probed_ms = clock_mono_ms();
+	if (r->probe == NULL)
+		r->probe = dns_probe_start(r->env.query, &r->anchor,
+			r->skew_s, on_probed, r);
+}
+
+void
+resolver_probe(struct resolver *r, resolver_probe_cb *cb, void *arg)
+{
+	r->probe_cb = cb;
+	r->probe_arg = arg;
+	event_active(r->on_probe_due, EV_TIMEOUT, 0);
+}
+
+/* A lookup that contradicts what the last probe found calls for another. */
+static void
+probe_hint(struct resolver *r, const struct dns_answer *a,
+	const struct dns_lookup_facts *facts)
+{
+	bool failed = facts->no_dnssec || !facts->reached ||
+		a->security == DNS_SEC_BOGUS;
+	bool worked = a->security == DNS_SEC_SECURE;
+
+	if (r->env.dnssec != CONF_DNSSEC_VALIDATE ||
+	    (r->state == RESOLVER_VALIDATING ? !failed : !worked) ||
+	    clock_mono_ms() - r->probed_ms < PROBE_PAUSE_MS)
+		return;
+	event_active(r->on_probe_due, EV_TIMEOUT, 0);
+}
+
+const char *
+resolver_state_name(enum resolver_state s)
+{
+	static const char *const names[] = { "unknown", "validating",
+		"trusting", "off", "strips", "anchor", "clock",
+		"unreachable" };
+
+	return (size_t)s < sizeof(names) / sizeof(names[0]) ? names[s] : "?";
+}
+
+enum resolver_state
+resolver_state(const struct resolver *r, const char **sentence_out)
+{
+	if (sentence_out != NULL)
+		*sentence_out = r->sentence;
+	return r->state;
+}
+
+bool
+resolver_explain(struct resolver *r, const char *name, char *out,
+	size_t out_bytes)
+{
+	dns_name wire;
+
+	return r->env.zones != NULL && dns_name_parse(name, wire) == ST_OK &&
+		dns_zones_explain(r->env.zones, wire, out, out_bytes);
+}
+
+/* ---- lookups ------------------------------------------------------------ */
+
 static void
 on_looked_up(struct dns_answer *a, const struct dns_lookup_facts *facts,
 	void *arg)
@@ -99,8 +236,9 @@ on_looked_up(struct dns_answer *a, const struct dns_lookup_facts *facts,
 	struct resolver *r = s->resolver;
 	struct dns_request *rq;
 
-	(void)facts;
 	r->later_count += a->result == DNS_LATER ? 1U : 0U;
+	r->security_count[a->security]++;
+	probe_hint(r, a, facts);
 	dns_cache_put(r->cache, s->entry.name, s->entry.type, a);
 	dns_table_remove(&r->lookups, &s->entry);
 	while ((rq = TAILQ_FIRST(&s->requests)) != NULL) {
@@ -285,15 +423,14 @@ static enum status
 zones_open(struct resolver *r, const struct conf_resolver *conf,
 	char err[CONF_ERR_MAX])
 {
-	struct dns_ds_list anchor;
 	enum status st = dns_anchor_read(conf->trust_anchor != NULL ?
-		conf->trust_anchor : TRUST_ANCHOR, &anchor, err);
+		conf->trust_anchor : TRUST_ANCHOR, &r->anchor, err);
 
 	dns_key_prepare();
 	if (st == ST_OK)
 		r->env.zones = dns_zones_new(&(struct dns_zones_conf){
 			.base = r->env.base, .query = r->env.query,
-			.anchor = &anchor, .skew_s = conf->skew_s,
+			.anchor = &r->anchor, .skew_s = conf->skew_s,
 			.iterations_max = conf->nsec3_iterations,
 			.entries_max = conf->cache_entries / 2,
 			.max_ttl_s = r->env.max_ttl_s });
@@ -325,16 +462,24 @@ resolver_new(struct event_base *base, const struct conf_resolver *conf,
 		conf->cache_entries * BYTES_PER_ENTRY);
 	dns_table_init(&r->lookups);
 	TAILQ_INIT(&r->ready);
+	r->skew_s = conf->skew_s;
 	r->on_ready = evtimer_new(base, on_ready, r);
-	if (r->on_ready == NULL)
+	r->on_probe_due = evtimer_new(base, on_probe_due, r);
+	if (r->on_ready == NULL || r->on_probe_due == NULL)
 		abort();	/* out of memory */
 	st = servers_open(r, conf, err);
 	if (st == ST_OK && conf->dnssec == CONF_DNSSEC_VALIDATE)
 		st = zones_open(r, conf, err);
-	if (st != ST_OK)
+	if (st != ST_OK) {
 		resolver_free(&r);
+		return st;
+	}
+	state_set(r, conf->dnssec == CONF_DNSSEC_VALIDATE ? RESOLVER_UNKNOWN :
+		conf->dnssec == CONF_DNSSEC_OFF ? RESOLVER_OFF :
+		RESOLVER_TRUSTING, NULL);
+	resolver_probe(r, NULL, NULL);
 	*out = r;
-	return st;
+	return ST_OK;
 }
 
 void
@@ -352,9 +497,11 @@ resolver_free(struct resolver **rp)
 	}
 	while ((rq = TAILQ_FIRST(&r->ready)) != NULL)
 		resolver_cancel(&rq);
+	dns_probe_cancel(&r->probe);
 	dns_zones_free(&r->env.zones);
 	dns_query_free(&r->env.query);
 	event_free(r->on_ready);
+	event_free(r->on_probe_due);
 	dns_table_clear(&r->lookups);
 	dns_cache_free(&r->cache);
 	mem_free(rp);
@@ -364,7 +511,16 @@ void
 resolver_stats(const struct resolver *r, struct resolver_stats *out)
 {
 	struct dns_query_stats q;
+	struct dns_zones_stats z = { 0, 0 };
 
+	if (r->env.zones != NULL)
+		dns_zones_stats(r->env.zones, &z);
+	out->secure = r->security_count[DNS_SEC_SECURE];
+	out->insecure = r->security_count[DNS_SEC_INSECURE];
+	out->bogus = r->security_count[DNS_SEC_BOGUS];
+	out->checks = z.checks;
+	out->zone_entries = z.entries;
+	out->state = r->state;
 	dns_query_stats(r->env.query, &q);
 	out->lookups = r->lookup_count;
 	out->cache_hits = r->hit_count;

@@ -116,9 +116,41 @@ struct dns_request *resolver_start(struct resolver *, const char *name,
 	uint16_t type, resolver_cb *, void *arg);
 void resolver_cancel(struct dns_request **);
 
+/* Whether DNSSEC works, and if not why.  Found out by a probe soon after
+ * resolver_new(), and again when lookups contradict it; each change is one
+ * line in the log. */
+enum resolver_state {
+	RESOLVER_UNKNOWN = 0,	/* not known yet */
+	RESOLVER_VALIDATING,	/* we validate, and it works */
+	RESOLVER_TRUSTING,	/* dnssec = trust-ad */
+	RESOLVER_OFF,		/* dnssec = off: no DANE */
+	RESOLVER_STRIPS,	/* DNSSEC records do not get through */
+	RESOLVER_ANCHOR,	/* the trust anchor is not that of the root */
+	RESOLVER_CLOCK,		/* signatures are not of our time */
+	RESOLVER_UNREACHABLE	/* no resolver gives a usable answer */
+};
+
+const char *resolver_state_name(enum resolver_state);
+/* The last state, and in *sentence_out (when not NULL) the sentence for it. */
+enum resolver_state resolver_state(const struct resolver *,
+	const char **sentence_out);
+/* Probes now and calls back once, from the loop; one at a time: a second call
+ * replaces the first one's callback; cb may be NULL. */
+typedef void resolver_probe_cb(enum resolver_state, const char *sentence,
+	void *arg);
+void resolver_probe(struct resolver *, resolver_probe_cb *, void *arg);
+
+/* What is known of a name in the chain of zones, without asking: a sentence
+ * in out; false when nothing is known.  For `check --dns`. */
+bool resolver_explain(struct resolver *, const char *name, char *out,
+	size_t out_bytes);
+
 struct resolver_stats {
 	uint64_t lookups, cache_hits, packets, timeouts, malformed, later;
-	size_t cache_entries, in_flight;
+	uint64_t secure, insecure, bogus;	/* answers */
+	uint64_t checks;			/* of signatures, for zones */
+	size_t cache_entries, zone_entries, in_flight;
+	enum resolver_state state;
 };
 void resolver_stats(const struct resolver *, struct resolver_stats *out);
 

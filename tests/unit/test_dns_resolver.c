@@ -16,6 +16,7 @@
 #include <event2/event.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "resolver/dns_servers.h"
 #include "resolver/resolver.h"
 #include "tests/lib/dnsfake.h"
@@ -643,5 +644,6 @@ main(void)
 		cmocka_unit_test(resolv_conf),
 	};
 
+	log_init("test", LOG_TO_STDERR, LOG_LEVEL_ERROR);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
