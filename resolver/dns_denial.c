@@ -208,7 +208,7 @@ nsec_deny_ds(const struct dns_denial *d, const uint8_t *name,
 	return find_cover(d, name, &n) ? DNS_CUT_NONE : DNS_CUT_UNPROVEN;
 }
 
-/* ---- either kind -------------------------------------------------------- */
+/* ---- either kind ----------------------------------------------------- */
 
 struct dns_proof
 dns_deny_type(const struct dns_denial *d, const uint8_t *name, uint16_t type)

@@ -110,7 +110,7 @@ dns_key_matches(const struct dns_rr *k, const uint8_t *ds, size_t ds_len)
 		memcmp(out, ds + 4, len) == 0;
 }
 
-/* ---- decoding ----------------------------------------------------------- */
+/* ---- decoding -------------------------------------------------------- */
 
 /* Finishes a set of parameters into a public key. */
 static EVP_PKEY *
@@ -263,7 +263,7 @@ dns_keys_free(struct dns_keys **ksp)
 	mem_free(ksp);
 }
 
-/* ---- signatures --------------------------------------------------------- */
+/* ---- signatures ------------------------------------------------------ */
 
 /* RFC 6605 4: r and s of half the length each, which OpenSSL wants in DER. */
 static int

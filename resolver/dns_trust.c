@@ -36,7 +36,7 @@ dns_ds_list_filter(struct dns_ds_list *l)
 	l->count = kept;
 }
 
-/* ---- denial ------------------------------------------------------------- */
+/* ---- denial ---------------------------------------------------------- */
 
 static bool
 denial_add(struct dns_denial *d, const struct dns_rr *rr)
@@ -126,7 +126,7 @@ dns_trust_denial(const struct dns_msg *m, const struct dns_keys *zone,
 	return v;
 }
 
-/* ---- DS ----------------------------------------------------------------- */
+/* ---- DS -------------------------------------------------------------- */
 
 static enum dns_child
 child_from(enum dns_verdict v)
@@ -229,7 +229,7 @@ dns_trust_child(const struct dns_msg *m, const uint8_t *name,
 	return child;
 }
 
-/* ---- DNSKEY ------------------------------------------------------------- */
+/* ---- DNSKEY ---------------------------------------------------------- */
 
 struct key_work {
 	const struct dns_set *set;

@@ -48,7 +48,7 @@ security_of(enum dns_verdict v)
 	return table[v];
 }
 
-/* ---- zones -------------------------------------------------------------- */
+/* ---- zones ----------------------------------------------------------- */
 
 /* Finds the zone of a name.  True when it is secure and the step goes on with
  * its keys; else the finding is there, or wait_out is set. */
@@ -86,7 +86,7 @@ check_begin(struct dns_validate *v, struct dns_check *c)
 	c->budget = &v->budget;
 }
 
-/* ---- records that are there --------------------------------------------- */
+/* ---- records that are there ------------------------------------------ */
 
 /* The wildcard may answer only where the name itself does not exist. */
 static struct finding
@@ -159,7 +159,7 @@ records_judge(struct dns_validate *v, const uint8_t *owner, uint16_t type,
 	return f;
 }
 
-/* ---- records that are not ----------------------------------------------- */
+/* ---- records that are not -------------------------------------------- */
 
 /* The deepest zone above the name that has signed a denial. */
 static const uint8_t *
@@ -245,7 +245,7 @@ absence_judge(struct dns_validate *v, const uint8_t **wait_out)
 	return denial_judge(v, info.keys, name);
 }
 
-/* ---- the steps ---------------------------------------------------------- */
+/* ---- the steps ------------------------------------------------------- */
 
 static void
 why_set(struct dns_validate *v, const struct finding *f, const uint8_t *name,

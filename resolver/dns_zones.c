@@ -111,7 +111,7 @@ on_ready(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
-/* ---- settling ----------------------------------------------------------- */
+/* ---- settling -------------------------------------------------------- */
 
 static void
 settle(struct zone *z, enum dns_trust trust, int64_t ttl_s)
@@ -154,7 +154,7 @@ settle_bad(struct zone *z, enum dns_trust trust, const char *why)
 		BOGUS_TTL_S);
 }
 
-/* ---- asking ------------------------------------------------------------- */
+/* ---- asking ---------------------------------------------------------- */
 
 static void
 part_take(struct zone *z, struct part *p, const struct dns_reply *r)
@@ -212,7 +212,7 @@ part_needed(struct zone *z, struct part *p)
 	return p->msg != NULL;
 }
 
-/* ---- the steps ---------------------------------------------------------- */
+/* ---- the steps ------------------------------------------------------- */
 
 void
 dns_zones_check(const struct dns_zones *zs, struct dns_check *out)
@@ -342,7 +342,7 @@ zone_advance(struct zone *z)
 	}
 }
 
-/* ---- finding ------------------------------------------------------------ */
+/* ---- finding --------------------------------------------------------- */
 
 static void
 info_fill(struct dns_zones *zs, struct zone *z, struct dns_zone_info *out)
@@ -490,7 +490,7 @@ dns_zones_cancel(struct dns_zones_wait **wp)
 	mem_free(wp);
 }
 
-/* ---- showing ------------------------------------------------------------ */
+/* ---- showing --------------------------------------------------------- */
 
 bool
 dns_zones_explain(struct dns_zones *zs, const uint8_t *name, char *out,
@@ -529,7 +529,7 @@ dns_zones_stats(const struct dns_zones *zs, struct dns_zones_stats *out)
 	out->entries = zs->table.count;
 }
 
-/* ---- life --------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------ */
 
 struct dns_zones *
 dns_zones_new(const struct dns_zones_conf *conf)

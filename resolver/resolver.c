@@ -105,7 +105,7 @@ on_ready(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
-/* ---- the probe ---------------------------------------------------------- */
+/* ---- the probe ------------------------------------------------------- */
 
 static void
 state_set(struct resolver *r, enum resolver_state state, const char *why)
@@ -226,7 +226,7 @@ resolver_explain(struct resolver *r, const char *name, char *out,
 		dns_zones_explain(r->env.zones, wire, out, out_bytes);
 }
 
-/* ---- lookups ------------------------------------------------------------ */
+/* ---- lookups --------------------------------------------------------- */
 
 static void
 on_looked_up(struct dns_answer *a, const struct dns_lookup_facts *facts,

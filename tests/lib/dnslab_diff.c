@@ -62,7 +62,7 @@ names_read(struct run *r, const char *path)
 	fclose(f);
 }
 
-/* ---- ours ---------------------------------------------------------------- */
+/* ---- ours ------------------------------------------------------------ */
 
 static void on_answer(struct dns_answer *, void *);
 
@@ -115,7 +115,7 @@ ask_ours(struct run *r, const char *server, const char *anchor)
 	event_base_dispatch(r->base);
 }
 
-/* ---- libunbound ----------------------------------------------------------- */
+/* ---- libunbound ------------------------------------------------------ */
 
 static void
 ub_ok(int rc, const char *what)

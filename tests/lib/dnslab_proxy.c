@@ -43,7 +43,7 @@ die(const char *what)
 	exit(1);
 }
 
-/* ---- spoiling ------------------------------------------------------------- */
+/* ---- spoiling -------------------------------------------------------- */
 
 static bool
 is_dropped(enum mode m, ldns_rr_type t)
@@ -124,7 +124,7 @@ spoil(enum mode m, const uint8_t *in, size_t len, uint8_t **out)
 	return n;
 }
 
-/* ---- carrying ------------------------------------------------------------- */
+/* ---- carrying -------------------------------------------------------- */
 
 static bool
 read_all(int fd, uint8_t *to, size_t len)

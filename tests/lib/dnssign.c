@@ -157,7 +157,7 @@ dnssign_add_ds(struct dnspkt *p, int section, const struct dnssign_key *k,
 	dnspkt_raw(p, section, k->zone, DNS_TYPE_DS, 300, ds, len);
 }
 
-/* ---- signatures ----------------------------------------------------------- */
+/* ---- signatures ------------------------------------------------------ */
 
 static void
 put(struct buf *b, const void *bytes, size_t len)

@@ -86,7 +86,7 @@ prove(enum ask ask, const char *name, unsigned arg)
 	return (int)p.verdict;
 }
 
-/* ---- NSEC ------------------------------------------------------------------ */
+/* ---- NSEC ------------------------------------------------------------ */
 
 static const struct nsec_case {
 	const char *about;
@@ -223,7 +223,7 @@ bitmaps(void **state)
 	assert_false(dns_bitmap_has(map, 0, 1));
 }
 
-/* ---- NSEC3 ----------------------------------------------------------------- */
+/* ---- NSEC3 ----------------------------------------------------------- */
 
 /* ldns hashes here, so that the two are held against each other. */
 static void

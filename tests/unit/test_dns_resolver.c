@@ -285,7 +285,7 @@ setup(void **state)
 	dnsfake_addr(lab->fakes[0], &lab->addrs[0]);
 	dnsfake_addr(lab->fakes[1], &lab->addrs[1]);
 	lab->conf.dnssec = CONF_DNSSEC_OFF;
-	lab->conf.timeout_ms = 150;
+	lab->conf.timeout_ms = 400;
 	lab->conf.lookup_ms = 3000;
 	lab->conf.tries = 1;
 	lab->conf.cache_entries = 100;

@@ -88,7 +88,7 @@ struct lab {
 
 static struct dnspkt pkt;
 
-/* ---- the world ------------------------------------------------------------ */
+/* ---- the world ------------------------------------------------------- */
 
 static bool
 within(const char *name, const char *zone)
@@ -178,6 +178,22 @@ add_denial(const struct lab *lab, const char *name, int zone)
 	sign(lab, 1, name, DNS_TYPE_NSEC, zone);
 }
 
+/* TXT below "wild.zone.test" comes from a wildcard there. */
+static void
+add_wildcard(const struct lab *lab, const char *name)
+{
+	struct dnssign_odd odd = { .labels = 3 + 1 };
+	char line[1600];
+
+	snprintf(line, sizeof(line), "%s. 300 TXT wild", name);
+	dnspkt_add(&pkt, 0, line);
+	dnssign(&pkt, 0, name, DNS_TYPE_TXT, keys[2], &odd);
+	if (lab->tamper == STRIP_NSEC)
+		return;
+	dnspkt_add(&pkt, 1, "wild.zone.test. 60 NSEC zz.wild.zone.test. A");
+	sign(lab, 1, "wild.zone.test", DNS_TYPE_NSEC, 2);
+}
+
 static void
 answer(const struct lab *lab, const struct dnsfake_query *q)
 {
@@ -191,6 +207,8 @@ answer(const struct lab *lab, const struct dnsfake_query *q)
 		lab->tamper == AD ? PKT_DO | PKT_AD : PKT_DO);
 	if (lab->tamper == FORGE_MX && q->type == DNS_TYPE_MX)
 		dnspkt_add(&pkt, 0, "zone.test. 300 MX 5 mx.evil.test.");
+	else if (q->type == DNS_TYPE_TXT && within(q->name, "wild.zone.test"))
+		add_wildcard(lab, q->name);
 	else if (!fails && !add_records(lab, q->name, q->type, zone) &&
 	    !add_records(lab, q->name, DNS_TYPE_CNAME, zone))
 		add_denial(lab, q->name, zone);
@@ -233,7 +251,7 @@ on_query(const struct dnsfake_query *q, void *arg)
 		event_add(lab->round_timer, &tv);
 }
 
-/* ---- the lab -------------------------------------------------------------- */
+/* ---- the lab --------------------------------------------------------- */
 
 static void
 anchor_write(struct lab *lab, const char *text)
@@ -297,6 +315,8 @@ lab_resolver(struct lab *lab)
 	char err[CONF_ERR_MAX] = "";
 
 	resolver_free(&lab->resolver);
+	/* Long, for slow machines, where an answer is to come. */
+	lab->conf.timeout_ms = lab->tamper == SILENT ? 150 : 2500;
 	if (resolver_new(lab->base, &lab->conf, &lab->resolver, err) != ST_OK)
 		fail_msg("%s", err);
 	lab->probe_told = false;
@@ -321,7 +341,6 @@ setup(void **state)
 	lab->conf.servers = &lab->addr;
 	lab->conf.server_count = 1;
 	lab->conf.trust_anchor = lab->anchor;
-	lab->conf.timeout_ms = 300;
 	lab->conf.lookup_ms = 4000;
 	lab->conf.tries = 1;
 	lab->conf.cache_entries = 100;
@@ -385,7 +404,7 @@ is(const struct dns_answer *a, enum dns_result result,
 		fail_msg("\"%s\" lacks \"%s\"", a->why, part);
 }
 
-/* ---- verdicts ------------------------------------------------------------- */
+/* ---- verdicts -------------------------------------------------------- */
 
 static void
 verdicts(void **state)
@@ -407,6 +426,8 @@ verdicts(void **state)
 		DNS_SEC_INSECURE, "zone plain.test: it is delegated without");
 	is(look_up(lab, "a.b.plain.test", DNS_TYPE_TXT), DNS_NODATA,
 		DNS_SEC_INSECURE, "plain.test");
+	is(look_up(lab, "x.wild.zone.test", DNS_TYPE_TXT), DNS_FOUND,
+		DNS_SEC_SECURE, NULL);
 	a = look_up(lab, "alias.zone.test", DNS_TYPE_A);
 	is(a, DNS_FOUND, DNS_SEC_SECURE, NULL);
 	assert_int_equal(a->chain_security, DNS_SEC_SECURE);
@@ -456,6 +477,8 @@ tampered(void **state)
 			"TXT zone.test: its absence is not proven" },
 		{ STRIP_NSEC, "plain.test", DNS_TYPE_MX, DNS_SEC_BOGUS,
 			"zone plain.test: neither a DS record nor" },
+		{ STRIP_NSEC, "x.wild.zone.test", DNS_TYPE_TXT, DNS_SEC_BOGUS,
+			"TXT x.wild.zone.test: no NSEC record shows" },
 		{ FAIL_DS, "zone.test", DNS_TYPE_MX, DNS_SEC_INDETERMINATE,
 			"SERVFAIL" },
 		{ NO_OPT, "zone.test", DNS_TYPE_MX, DNS_SEC_INDETERMINATE,
@@ -491,8 +514,10 @@ bogus_cached(void **state)
 	is(look_up(lab, "zone.test", DNS_TYPE_MX), DNS_FOUND, DNS_SEC_SECURE,
 		NULL);
 	lab->tamper = SILENT;
+	lab_resolver(lab);
 	(void)look_up(lab, "mx.zone.test", DNS_TYPE_A);
 	lab->tamper = NOTHING;
+	clock_test_set(SIGN_T0 * 1000LL + 35000);
 	is(look_up(lab, "mx.zone.test", DNS_TYPE_A), DNS_FOUND,
 		DNS_SEC_SECURE, NULL);
 }
@@ -510,7 +535,7 @@ time_passes(void **state)
 		"expired");
 }
 
-/* ---- what is asked for ---------------------------------------------------- */
+/* ---- what is asked for ----------------------------------------------- */
 
 static void
 one_round_trip(void **state)
@@ -607,7 +632,7 @@ cancelled(void **state)
 	}
 }
 
-/* ---- the probe ------------------------------------------------------------ */
+/* ---- the probe ------------------------------------------------------- */
 
 static void
 probe(void **state)
@@ -637,6 +662,7 @@ probe(void **state)
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		lab->tamper = cases[i].tamper;
 		clock_test_set(SIGN_T0 * 1000LL + cases[i].clock_ms);
+		lab_resolver(lab);
 		probe_is(lab, cases[i].state, cases[i].part);
 	}
 }
@@ -669,7 +695,7 @@ probe_by_lookup(void **state)
 	assert_int_equal(stats.bogus, 1);
 }
 
-/* ---- configuration -------------------------------------------------------- */
+/* ---- configuration --------------------------------------------------- */
 
 static void
 anchors(void **state)
@@ -776,7 +802,7 @@ off(void **state)
 	assert_int_equal(lab->queries, 1);
 }
 
-/* ---- sandbox -------------------------------------------------------------- */
+/* ---- sandbox --------------------------------------------------------- */
 
 static void
 no_files(void)

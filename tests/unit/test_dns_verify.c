@@ -358,7 +358,7 @@ many_signatures(void **state)
 	assert_int_equal(budget.checks, 0);
 }
 
-/* ---- from zone to zone ---------------------------------------------------- */
+/* ---- from zone to zone ----------------------------------------------- */
 
 static struct dns_ds_list ds_list;
 
