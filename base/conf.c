@@ -35,7 +35,12 @@ static const char *const level_words[] =
 static const char *const protocol_words[] = { "smtp", "lmtp", NULL };
 static const char *const bare_words[] = { "refuse", "normalise", NULL };
 static const char *const tls_words[] =
-	{ "auto", "none", "may", "encrypt", NULL };
+	{ "auto", "none", "may", "encrypt", "dane-only", "pkix", "fingerprint",
+	NULL };
+static const char *const version_words[] =
+	{ "default", "1.0", "1.1", "1.2", "1.3", NULL };
+static const char *const insecure_mx_words[] =
+	{ "dane", "encrypt", "may", NULL };
 
 /* name, kind, where, default (NULL: none), min, max, words */
 static const struct conf_row root_rows[] = {
@@ -123,8 +128,17 @@ static const struct conf_row limit_rows[] = {
 	    NULL },
 };
 static const struct conf_row tls_rows[] = {
-	{ "ca-file", ROW_TEXT, AT(ca_file),
+	{ "ca-file", ROW_FILE, AT(ca_file),
 	    "/etc/ssl/certs/ca-certificates.crt", 0, 0, NULL },
+	{ "min-version", ROW_WORD, AT(min_version), "1.2", 0, 0,
+	    version_words },
+	{ "opportunistic-min-version", ROW_WORD, AT(may_min_version), "1.2", 0,
+	    0, version_words },
+	{ "ciphers", ROW_TEXT, AT(ciphers), NULL, 0, 0, NULL },
+};
+static const struct conf_row dane_rows[] = {
+	{ "insecure-mx", ROW_WORD, AT(insecure_mx), "dane", 0, 0,
+	    insecure_mx_words },
 };
 static const struct conf_row listen_rows[] = {
 	{ "protocol", ROW_WORD, LISTEN_AT(protocol), "smtp", 0, 0,
@@ -133,9 +147,24 @@ static const struct conf_row listen_rows[] = {
 	    bare_words },
 	{ "mode", ROW_OCTAL, LISTEN_AT(mode), "0666", 0, 0777, NULL },
 };
+#define TLS_RULE_ROWS \
+	{ "tls", ROW_WORD, DEST_AT(rule.tls), "auto", 0, 0, tls_words }, \
+	{ "override", ROW_BOOL, DEST_AT(rule.override), "no", 0, 0, NULL }, \
+	{ "until", ROW_DATE, DEST_AT(rule.until_s), NULL, 0, 0, NULL }, \
+	{ "ca-file", ROW_FILE, DEST_AT(rule.ca_file), NULL, 0, 0, NULL }, \
+	{ "sni", ROW_HOST, DEST_AT(rule.sni), NULL, 0, 0, NULL }, \
+	{ "ciphers", ROW_TEXT, DEST_AT(rule.ciphers), NULL, 0, 0, NULL }, \
+	{ "certificate", ROW_FILE, DEST_AT(rule.cert_file), NULL, 0, 0, \
+	    NULL }, \
+	{ "key", ROW_FILE, DEST_AT(rule.key_file), NULL, 0, 0, NULL }, \
+	{ "min-version", ROW_WORD, DEST_AT(rule.min_version), "default", 0, \
+	    0, version_words }
 static const struct conf_row destination_rows[] = {
-	{ "tls", ROW_WORD, DEST_AT(tls), "auto", 0, 0, tls_words },
+	TLS_RULE_ROWS,
 	{ "relay", ROW_RELAY, DEST_AT(relay_host), NULL, 0, 0, NULL },
+};
+static const struct conf_row host_rows[] = {
+	TLS_RULE_ROWS,
 };
 
 /* A list option: filled by conf_list.c. */
@@ -147,6 +176,11 @@ static const struct conf_list_row listen_lists[] = {
 };
 static const struct conf_list_row root_lists[] = {
 	{ "local-addresses", LIST_ADDR, 0 },
+	{ "hosts-require-tls", LIST_HOST, 0 },
+	{ "hosts-avoid-tls", LIST_HOST, 0 },
+};
+static const struct conf_list_row rule_lists[] = {
+	{ "match-names", LIST_NAME, 0 }, { "fingerprints", LIST_PRINT, 0 },
 };
 
 static const struct conf_section sections[] = {
@@ -158,10 +192,13 @@ static const struct conf_section sections[] = {
 	{ "timeout", false, timeout_rows, COUNT(timeout_rows), NULL, 0 },
 	{ "limit", false, limit_rows, COUNT(limit_rows), NULL, 0 },
 	{ "tls", false, tls_rows, COUNT(tls_rows), NULL, 0 },
+	{ "dane", false, dane_rows, COUNT(dane_rows), NULL, 0 },
 	{ "listen", true, listen_rows, COUNT(listen_rows), listen_lists,
 	    COUNT(listen_lists) },
 	{ "destination", true, destination_rows, COUNT(destination_rows),
-	    NULL, 0 },
+	    rule_lists, COUNT(rule_lists) },
+	{ "host", true, host_rows, COUNT(host_rows), rule_lists,
+	    COUNT(rule_lists) },
 };
 /* clang-format on */
 
@@ -196,11 +233,10 @@ on_cfg_error(cfg_t *cfg, const char *fmt, va_list ap)
 }
 
 static const struct conf_section *
-section_of(const cfg_t *cfg)
+section_named(const char *name)
 {
 	for (size_t i = 1; i < COUNT(sections); i++)
-		if (cfg->name != NULL &&
-		    strcmp(cfg->name, sections[i].name) == 0)
+		if (name != NULL && strcmp(name, sections[i].name) == 0)
 			return &sections[i];
 	return &sections[0];
 }
@@ -233,7 +269,7 @@ on_section(cfg_t *cfg, cfg_opt_t *opt)
 static int
 on_validate(cfg_t *cfg, cfg_opt_t *opt)
 {
-	const struct conf_section *section = section_of(cfg);
+	const struct conf_section *section = section_named(cfg->name);
 	char why[CONF_ERR_MAX] = "";
 	const char *value = cfg_opt_getnstr(opt, cfg_opt_size(opt) - 1);
 
@@ -359,7 +395,7 @@ store_listens(struct conf *conf, cfg_t *cfg)
 		struct conf_listen *l = &conf->listens[conf->listen_count++];
 
 		(void)!conf_addr_parse(cfg_title(sub), 10025, &l->addr);
-		store_rows(&sections[6], sub, l);
+		store_rows(section_named("listen"), sub, l);
 		conf_nets_store(sub, "allow", &l->allow, &l->allow_count);
 	}
 	if (n > 0)
@@ -374,18 +410,24 @@ store_listens(struct conf *conf, cfg_t *cfg)
 }
 
 static void
-store_destinations(struct conf *conf, cfg_t *cfg)
+store_rules(cfg_t *cfg, const char *name, struct conf_destination **out,
+	size_t *count_out)
 {
-	size_t n = cfg_size(cfg, "destination");
+	const struct conf_section *section = section_named(name);
+	size_t n = cfg_size(cfg, name);
 
-	conf->destinations = xcalloc(n, sizeof(conf->destinations[0]));
-	conf->destination_count = n;
+	*out = xcalloc(n, sizeof(**out));
+	*count_out = n;
 	for (size_t i = 0; i < n; i++) {
-		cfg_t *sub = cfg_getnsec(cfg, "destination", (unsigned)i);
-		struct conf_destination *d = &conf->destinations[i];
+		cfg_t *sub = cfg_getnsec(cfg, name, (unsigned)i);
+		struct conf_destination *d = &(*out)[i];
 
 		d->match = conf_match_copy(cfg_title(sub));
-		store_rows(&sections[7], sub, d);
+		store_rows(section, sub, d);
+		conf_texts_store(sub, "match-names", LIST_NAME,
+			&d->rule.names, &d->rule.name_count);
+		conf_texts_store(sub, "fingerprints", LIST_PRINT,
+			&d->rule.prints, &d->rule.print_count);
 		conf_relay_port(d);
 	}
 }
@@ -413,25 +455,41 @@ by_match(const void *a, const void *b)
 
 /* Rules for one and the same domain, however it is spelt. */
 static bool
-matches_differ(const struct conf *conf, char err[CONF_ERR_MAX],
-	const char *name)
+matches_differ(const struct conf_destination *rules, size_t n,
+	const char *section, const char *name, char err[CONF_ERR_MAX])
 {
-	size_t n = conf->destination_count;
 	char **all = xcalloc(n, sizeof(all[0]));
 	bool same = false;
 
 	for (size_t i = 0; i < n; i++)
-		all[i] = conf->destinations[i].match;
+		all[i] = rules[i].match;
 	qsort(all, n, sizeof(all[0]), by_match);
 	for (size_t i = 1; i < n && !same; i++) {
 		same = strcmp(all[i - 1], all[i]) == 0;
 		if (same)
 			(void)snprintf(err, CONF_ERR_MAX,
-				"%s: destination \"%s\": given twice", name,
+				"%s: %s \"%s\": given twice", name, section,
 				all[i]);
 	}
 	free(all);
 	return !same;
+}
+
+/* What single options cannot see. */
+static const char *
+rule_fault(const struct conf_destination *d)
+{
+	const struct conf_tls_rule *r = &d->rule;
+
+	if (r->tls == CONF_TLS_FINGERPRINT && r->print_count == 0)
+		return "tls = fingerprint without fingerprints";
+	if (r->tls != CONF_TLS_FINGERPRINT && r->print_count > 0)
+		return "fingerprints without tls = fingerprint";
+	if ((r->cert_file == NULL) != (r->key_file == NULL))
+		return "certificate and key belong together";
+	if (r->override && r->tls == CONF_TLS_AUTO)
+		return "override without a tls level";
+	return NULL;
 }
 
 static enum status
@@ -447,8 +505,15 @@ check_whole(const char *name, const struct conf *conf, char err[CONF_ERR_MAX])
 		why = "ipv4 and ipv6 are both off: nothing could be delivered";
 	else if (conf->retry.max_ms < conf->retry.first_ms)
 		why = "retry: max is shorter than first";
+	for (size_t i = 0; why == NULL && i < conf->destination_count; i++)
+		why = rule_fault(&conf->destinations[i]);
+	for (size_t i = 0; why == NULL && i < conf->host_count; i++)
+		why = rule_fault(&conf->hosts[i]);
 	if (why == NULL)
-		return matches_differ(conf, err, name) ? ST_OK : ST_PARSE;
+		return matches_differ(conf->destinations,
+			conf->destination_count, "destination", name, err) &&
+			matches_differ(conf->hosts, conf->host_count, "host",
+			name, err) ? ST_OK : ST_PARSE;
 	(void)snprintf(err, CONF_ERR_MAX, "%s: %s", name, why);
 	return ST_PARSE;
 }
@@ -470,7 +535,11 @@ store(cfg_t *cfg)
 	conf_addrs_store(cfg_getsec(cfg, "resolver"), "trusted", 53,
 		&conf->resolver.trusted, &conf->resolver.trusted_count);
 	store_listens(conf, cfg);
-	store_destinations(conf, cfg);
+	store_rules(cfg, "destination", &conf->destinations,
+		&conf->destination_count);
+	store_rules(cfg, "host", &conf->hosts, &conf->host_count);
+	conf_host_list_store(cfg, "hosts-require-tls", &conf->require_hosts);
+	conf_host_list_store(cfg, "hosts-avoid-tls", &conf->avoid_hosts);
 	fill_identity(conf);
 	return conf;
 }

@@ -65,14 +65,46 @@ struct conf_resolver {
 };
 
 enum conf_tls { CONF_TLS_AUTO = 0, CONF_TLS_NONE, CONF_TLS_MAY,
-	CONF_TLS_ENCRYPT };
+	CONF_TLS_ENCRYPT, CONF_TLS_DANE_ONLY, CONF_TLS_PKIX,
+	CONF_TLS_FINGERPRINT };
 
-struct conf_destination {
-	char *match;			/* "a.example" or ".example" */
+/* What a rule says of TLS; absent texts are NULL. */
+struct conf_tls_rule {
 	enum conf_tls tls;
+	bool override;			/* may weaken what others demand */
+	int64_t until_s;		/* ignored from then on; 0: for ever */
+	char *ca_file;
+	char *sni;
+	char *ciphers;
+	char *cert_file, *key_file;	/* ours, for the client certificate */
+	unsigned min_version;		/* enum conf_tls_version */
+	char **names;			/* reference identifiers */
+	size_t name_count;
+	char **prints;			/* SHA-256, 64 lower-case hex digits */
+	size_t print_count;
+};
+
+enum conf_tls_version { CONF_TLS_VERSION_DEFAULT = 0, CONF_TLS_1_0,
+	CONF_TLS_1_1, CONF_TLS_1_2, CONF_TLS_1_3 };
+
+/* destination "a.example" or ".example", and host "mx.example" */
+struct conf_destination {
+	char *match;
+	struct conf_tls_rule rule;
 	char *relay_host;		/* NULL: MX lookup */
 	uint16_t relay_port;
 };
+
+/* hosts-require-tls, hosts-avoid-tls: names, ".domain", addresses, networks */
+struct conf_host_list {
+	char **names;
+	size_t name_count;
+	struct conf_net *nets;
+	size_t net_count;
+};
+
+enum conf_insecure_mx { CONF_INSECURE_MX_DANE = 0, CONF_INSECURE_MX_ENCRYPT,
+	CONF_INSECURE_MX_MAY };
 
 struct conf_retry {
 	int64_t first_ms, max_ms, expire_ms;
@@ -115,6 +147,13 @@ struct conf {
 	struct conf_resolver resolver;
 	struct conf_destination *destinations;
 	size_t destination_count;
+	struct conf_destination *hosts;	/* rules by MX host */
+	size_t host_count;
+	struct conf_host_list require_hosts, avoid_hosts;
+	enum conf_insecure_mx insecure_mx;
+	unsigned min_version;		/* of verified TLS */
+	unsigned may_min_version;	/* of opportunistic TLS */
+	char *ciphers;			/* NULL: the library's */
 	struct conf_retry retry;
 	struct conf_timeout timeout;
 	struct conf_limit limit;
@@ -146,6 +185,12 @@ void conf_free(struct conf **);
  * NULL when there is none. */
 const struct conf_destination *conf_destination(const struct conf *,
 	const char *domain);
+/* The same for `host` rules. */
+const struct conf_destination *conf_host(const struct conf *,
+	const char *host);
+/* True when the list names the host or one of its addresses. */
+bool conf_host_list_match(const struct conf_host_list *, const char *host,
+	const struct sockaddr *addr);
 /* True when addr is within one of the networks. */
 bool conf_net_match(const struct conf_net *, size_t count,
 	const struct sockaddr *);

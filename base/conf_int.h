@@ -21,6 +21,8 @@ enum conf_kind {
 	ROW_S,		/* int64_t seconds within min..max */
 	ROW_BYTES,	/* uint64_t within min..max */
 	ROW_WORD,	/* enum: index in words */
+	ROW_DATE,	/* int64_t: end of that day, Unix time */
+	ROW_FILE,	/* char *, absolute path */
 	ROW_RELAY	/* char *, "host" or "host:port", checked */
 };
 
@@ -33,7 +35,13 @@ struct conf_row {
 	const char *const *words;
 };
 
-enum conf_list_kind { LIST_ADDR = 0, LIST_NET };
+enum conf_list_kind {
+	LIST_ADDR = 0,
+	LIST_NET,
+	LIST_NAME,	/* domain, or ".domain" for what is below it */
+	LIST_PRINT,	/* SHA-256 in hex, colons allowed */
+	LIST_HOST	/* name, ".domain", address or network */
+};
 
 struct conf_list_row {
 	const char *name;
@@ -50,6 +58,9 @@ struct conf_section {
 	size_t list_count;
 };
 
+/* Digits only, within min..max. */
+bool conf_integer(const char *value, int base, int64_t min, int64_t max,
+	int64_t *out);
 /* Converts and stores into `to` at the row's offset (to may be NULL: check
  * only).  On a fault `why` gets a phrase and nothing is stored. */
 void conf_row_store(const struct conf_row *, const char *value, void *to,
@@ -63,6 +74,12 @@ void conf_addrs_store(cfg_t *, const char *key, uint16_t default_port,
 	struct conf_addr **out, size_t *count_out);
 void conf_nets_store(cfg_t *, const char *key, struct conf_net **out,
 	size_t *count_out);
+/* Names normalised, prints as plain lower-case hex. */
+void conf_texts_store(cfg_t *, const char *key, enum conf_list_kind,
+	char ***out, size_t *count_out);
+void conf_host_list_store(cfg_t *, const char *key, struct conf_host_list *);
+/* False when the network is malformed. */
+bool conf_net_parse(const char *text, struct conf_net *out);
 void conf_nets_default(struct conf_net **out, size_t *count_out);
 /* Splits "host:port" in relay_host and normalises the host; port 25 when none
  * is given. */

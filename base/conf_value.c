@@ -1,15 +1,13 @@
 /*
- * Single configuration values: conversion, checks, and the questions others
- * ask of a finished configuration.
+ * Single configuration values: conversion and checks.
  */
 #include "config.h"
 
 #include <arpa/inet.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/un.h>
+#include <time.h>
 
 #include "base/conf_int.h"
 #include "base/mem.h"
@@ -37,8 +35,8 @@ store_text(union slot to, const char *value)
 	*to.text = xstrdup(value);
 }
 
-static bool
-parse_integer(const char *value, int base, int64_t min, int64_t max,
+bool
+conf_integer(const char *value, int base, int64_t min, int64_t max,
 	int64_t *out)
 {
 	char *end;
@@ -55,7 +53,7 @@ row_number(const struct conf_row *row, const char *value, union slot to,
 {
 	int64_t n;
 
-	if (!parse_integer(value, row->kind == ROW_OCTAL ? 8 : 10, row->min,
+	if (!conf_integer(value, row->kind == ROW_OCTAL ? 8 : 10, row->min,
 	    row->max, &n)) {
 		WHY("\"%s\" is not a number from %lld to %lld%s", value,
 			(long long)row->min, (long long)row->max,
@@ -171,18 +169,61 @@ row_host(const char *value, union slot to, char *why)
 	store_text(to, domain);
 }
 
+/* "2027-03-31": through that day, UTC. */
+static bool
+date_end(const char *value, int64_t *out)
+{
+	struct tm tm = { 0 }, back;
+	time_t at;
+	int n = 0;
+
+	if (sscanf(value, "%4d-%2d-%2d%n", &tm.tm_year, &tm.tm_mon,
+	    &tm.tm_mday, &n) != 3 || value[n] != '\0' || n != 10)
+		return false;
+	tm.tm_year -= 1900;
+	tm.tm_mon -= 1;
+	back = tm;
+	at = timegm(&back);
+	if (back.tm_mday != tm.tm_mday || back.tm_mon != tm.tm_mon)
+		return false;
+	*out = (int64_t)at + 86400;
+	return true;
+}
+
+static void
+row_date(const char *value, union slot to, char *why)
+{
+	int64_t end;
+
+	if (!date_end(value, &end))
+		WHY("\"%s\" is not a date such as 2027-03-31", value);
+	else if (to.raw != NULL)
+		*to.time = end;
+}
+
+static void
+row_file(const char *value, union slot to, char *why)
+{
+	if (value[0] != '/')
+		WHY("\"%s\" is not an absolute path", value);
+	else
+		row_text(value, to, why);
+}
+
 /* "host", "host:port", "[addr]", "[addr]:port"; the port is cut off later. */
 static bool
 relay_ok(const char *value)
 {
 	char host[STR_DOMAIN_MAX + 2], domain[STR_DOMAIN_MAX];
-	const char *end = value[0] == '[' ? strchr(value, ']') : NULL;
-	const char *colon = strchr(end != NULL ? end : value, ':');
-	size_t len = colon != NULL ? (size_t)(colon - value) : strlen(value);
+	const char *end, *colon;
+	size_t len;
 	int64_t port;
 
+	end = value[0] == '[' ? strchr(value, ']') : NULL;
+	colon = strchr(end != NULL ? end : value, ':');
+	len = colon != NULL ? (size_t)(colon - value) : strlen(value);
 	if (len == 0 || len >= sizeof(host) ||
-	    (colon != NULL && !parse_integer(colon + 1, 10, 1, 65535, &port)))
+	    (colon != NULL && !conf_integer(colon + 1, 10, 1, 65535, &port)))
 		return false;
 	memcpy(host, value, len);
 	host[len] = '\0';
@@ -234,6 +275,12 @@ conf_row_store(const struct conf_row *row, const char *value, void *to,
 	case ROW_WORD:
 		row_word(row, value, slot, why);
 		break;
+	case ROW_DATE:
+		row_date(value, slot, why);
+		break;
+	case ROW_FILE:
+		row_file(value, slot, why);
+		break;
 	case ROW_RELAY:
 		row_relay(value, slot, why);
 		break;
@@ -241,196 +288,6 @@ conf_row_store(const struct conf_row *row, const char *value, void *to,
 		row_number(row, value, slot, why);
 		break;
 	}
-}
-
-static bool
-parse_unix(const char *path, struct conf_addr *out)
-{
-	struct sockaddr_un *un = (struct sockaddr_un *)&out->addr;
-
-	if (path[0] != '/' || strlen(path) >= sizeof(un->sun_path))
-		return false;
-	un->sun_family = AF_UNIX;
-	(void)str_copy(un->sun_path, sizeof(un->sun_path), path);
-	out->addr_len = sizeof(*un);
-	return true;
-}
-
-static bool
-parse_inet(const char *text, uint16_t port, struct conf_addr *out)
-{
-	struct sockaddr_in *in = (struct sockaddr_in *)&out->addr;
-	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&out->addr;
-
-	if (inet_pton(AF_INET, text, &in->sin_addr) == 1) {
-		in->sin_family = AF_INET;
-		in->sin_port = htons(port);
-		out->addr_len = sizeof(*in);
-		return true;
-	}
-	if (inet_pton(AF_INET6, text, &in6->sin6_addr) != 1)
-		return false;
-	in6->sin6_family = AF_INET6;
-	in6->sin6_port = htons(port);
-	out->addr_len = sizeof(*in6);
-	return true;
-}
-
-static bool
-split_port(char *text, uint16_t *port)
-{
-	char *close = text[0] == '[' ? strchr(text, ']') : NULL;
-	char *colon = close != NULL ? close + 1 : strchr(text, ':');
-	int64_t n;
-
-	if (text[0] == '[' && close == NULL)
-		return false;
-	if (close != NULL)
-		*close = '\0';
-	else if (colon == NULL || strchr(colon + 1, ':') != NULL)
-		return true;	/* no port, or a bare IPv6 address */
-	if (*colon == '\0')
-		return true;
-	if (*colon != ':' || !parse_integer(colon + 1, 10, 1, 65535, &n))
-		return false;
-	*colon = '\0';
-	*port = (uint16_t)n;
-	return true;
-}
-
-enum status
-conf_addr_parse(const char *text, uint16_t default_port,
-	struct conf_addr *out)
-{
-	char copy[128];
-	uint16_t port = default_port;
-	bool ok;
-
-	memset(out, 0, sizeof(*out));
-	if (strncmp(text, "unix:", 5) == 0) {
-		ok = parse_unix(text + 5, out);
-	} else {
-		ok = str_copy(copy, sizeof(copy), text) &&
-			split_port(copy, &port) &&
-			parse_inet(copy + (copy[0] == '['), port, out);
-	}
-	if (!ok)
-		return ST_PARSE;
-	out->text = xstrdup(text);
-	return ST_OK;
-}
-
-static bool
-net_parse(const char *text, struct conf_net *out)
-{
-	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
-	char copy[64];
-	char *slash;
-	int64_t bits;
-	unsigned max;
-
-	if (!str_copy(copy, sizeof(copy), text))
-		return false;
-	slash = strchr(copy, '/');
-	if (slash != NULL)
-		*slash = '\0';
-	memset(out, 0, sizeof(*out));
-	out->family = strchr(copy, ':') != NULL ? AF_INET6 : AF_INET;
-	max = out->family == AF_INET6 ? 128 : 32;
-	if (inet_pton(out->family, copy, out->bytes) != 1)
-		return false;
-	bits = max;
-	if (slash != NULL && !parse_integer(slash + 1, 10, 0, max, &bits))
-		return false;
-	out->prefix_bits = (unsigned)bits;
-	/* IPv4 in IPv6 is IPv4, as in conf_net_match(). */
-	if (out->family == AF_INET6 && bits >= 96 &&
-	    memcmp(out->bytes, mapped, 12) == 0) {
-		out->family = AF_INET;
-		out->prefix_bits -= 96;
-		memmove(out->bytes, out->bytes + 12, 4);
-	}
-	return true;
-}
-
-void
-conf_list_check(const struct conf_list_row *row, const char *value,
-	char why[CONF_ERR_MAX])
-{
-	struct conf_addr addr;
-	struct conf_net net;
-
-	if (row->kind == LIST_NET) {
-		if (!net_parse(value, &net))
-			WHY("\"%s\" is not a network such as 192.0.2.0/24",
-				value);
-		return;
-	}
-	if (conf_addr_parse(value, row->default_port, &addr) != ST_OK) {
-		WHY("\"%s\" is not an address such as 127.0.0.1:%u", value,
-			row->default_port);
-		return;
-	}
-	free(addr.text);
-}
-
-void
-conf_match_check(const char *title, char why[CONF_ERR_MAX])
-{
-	char domain[STR_DOMAIN_MAX];
-
-	if (str_domain(title + (title[0] == '.'), domain) != ST_OK)
-		WHY("not a domain, nor \".domain\" for those below it");
-}
-
-char *
-conf_match_copy(const char *title)
-{
-	char domain[STR_DOMAIN_MAX];
-	bool below = title[0] == '.';
-
-	if (str_domain(title + below, domain) != ST_OK)
-		domain[0] = '\0';
-	return xasprintf("%s%s", below ? "." : "", domain);
-}
-
-void
-conf_addrs_store(cfg_t *cfg, const char *key, uint16_t default_port,
-	struct conf_addr **out, size_t *count_out)
-{
-	unsigned n = cfg_size(cfg, key);
-
-	*out = xcalloc(n, sizeof(**out));
-	*count_out = 0;
-	for (unsigned i = 0; i < n; i++)
-		if (conf_addr_parse(cfg_getnstr(cfg, key, i), default_port,
-		    &(*out)[*count_out]) == ST_OK)
-			(*count_out)++;
-}
-
-void
-conf_nets_default(struct conf_net **out, size_t *count_out)
-{
-	*out = xcalloc(2, sizeof(**out));
-	(void)net_parse("127.0.0.0/8", &(*out)[0]);
-	(void)net_parse("::1/128", &(*out)[1]);
-	*count_out = 2;
-}
-
-void
-conf_nets_store(cfg_t *cfg, const char *key, struct conf_net **out,
-	size_t *count_out)
-{
-	unsigned n = cfg_size(cfg, key);
-
-	if (n == 0) {
-		conf_nets_default(out, count_out);
-		return;
-	}
-	*out = xcalloc(n, sizeof(**out));
-	*count_out = n;
-	for (unsigned i = 0; i < n; i++)
-		(void)net_parse(cfg_getnstr(cfg, key, i), &(*out)[i]);
 }
 
 void
@@ -446,104 +303,11 @@ conf_relay_port(struct conf_destination *d)
 	from = d->relay_host[0] == '[' ? strchr(d->relay_host, ']') :
 		d->relay_host;
 	colon = strchr(from, ':');
-	if (colon != NULL && parse_integer(colon + 1, 10, 1, 65535, &port))
+	if (colon != NULL && conf_integer(colon + 1, 10, 1, 65535, &port))
 		d->relay_port = (uint16_t)port;
 	if (colon != NULL)
 		*colon = '\0';
 	if (d->relay_host[0] != '[' &&
 	    str_domain(d->relay_host, domain) == ST_OK)
 		store_text((union slot){ .text = &d->relay_host }, domain);
-}
-
-bool
-conf_net_match(const struct conf_net *nets, size_t count,
-	const struct sockaddr *addr)
-{
-	const struct sockaddr_in6 *in6 = (const void *)addr;
-	const struct sockaddr_in *in = (const void *)addr;
-	int family = addr->sa_family;
-	const uint8_t *bytes;
-
-	if (family == AF_INET) {
-		bytes = (const uint8_t *)&in->sin_addr;
-	} else if (family == AF_INET6) {
-		bytes = in6->sin6_addr.s6_addr;
-		if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr)) {
-			family = AF_INET;
-			bytes += 12;
-		}
-	} else {
-		return false;
-	}
-	for (size_t i = 0; i < count; i++) {
-		unsigned whole = nets[i].prefix_bits / 8;
-		unsigned rest = nets[i].prefix_bits % 8;
-		uint8_t mask = (uint8_t)(0xff00U >> rest);
-
-		if (nets[i].family == family &&
-		    memcmp(nets[i].bytes, bytes, whole) == 0 &&
-		    (rest == 0 ||
-		    ((nets[i].bytes[whole] ^ bytes[whole]) & mask) == 0))
-			return true;
-	}
-	return false;
-}
-
-const struct conf_destination *
-conf_destination(const struct conf *conf, const char *domain)
-{
-	const struct conf_destination *best = NULL;
-	size_t best_len = 0, len = strlen(domain);
-
-	for (size_t i = 0; i < conf->destination_count; i++) {
-		const struct conf_destination *d = &conf->destinations[i];
-		size_t n = strlen(d->match);
-
-		if (strcmp(d->match, domain) == 0)
-			return d;
-		if (d->match[0] == '.' && n < len && n > best_len &&
-		    strcmp(domain + len - n, d->match) == 0) {
-			best = d;
-			best_len = n;
-		}
-	}
-	return best;
-}
-
-static void
-addrs_free(struct conf_addr *addrs, size_t count)
-{
-	for (size_t i = 0; i < count; i++)
-		free(addrs[i].text);
-	free(addrs);
-}
-
-void
-conf_free(struct conf **confp)
-{
-	struct conf *conf = *confp;
-
-	if (conf == NULL)
-		return;
-	for (size_t i = 0; i < conf->destination_count; i++) {
-		free(conf->destinations[i].match);
-		free(conf->destinations[i].relay_host);
-	}
-	free(conf->destinations);
-	for (size_t i = 0; i < conf->listen_count; i++) {
-		free(conf->listens[i].addr.text);
-		free(conf->listens[i].allow);
-	}
-	free(conf->listens);
-	addrs_free(conf->local_addrs, conf->local_addr_count);
-	addrs_free(conf->resolver.servers, conf->resolver.server_count);
-	addrs_free(conf->resolver.trusted, conf->resolver.trusted_count);
-	free(conf->resolver.trust_anchor);
-	free(conf->ca_file);
-	free(conf->postmaster);
-	free(conf->user);
-	free(conf->control);
-	free(conf->spool);
-	free(conf->hostname);
-	mem_free(confp);
 }

@@ -35,6 +35,26 @@ status_name(enum status st)
 }
 
 const char *
+tls_failure_name(enum tls_failure failure)
+{
+	static const char *const names[] = {
+		[TLS_FAILURE_NONE] = "none",
+		[TLS_FAILURE_STARTTLS] = "starttls-not-supported",
+		[TLS_FAILURE_HOST_MISMATCH] = "certificate-host-mismatch",
+		[TLS_FAILURE_EXPIRED] = "certificate-expired",
+		[TLS_FAILURE_NOT_TRUSTED] = "certificate-not-trusted",
+		[TLS_FAILURE_VALIDATION] = "validation-failure",
+		[TLS_FAILURE_TLSA_INVALID] = "tlsa-invalid",
+		[TLS_FAILURE_DNSSEC_INVALID] = "dnssec-invalid",
+		[TLS_FAILURE_DANE_REQUIRED] = "dane-required",
+	};
+
+	if ((size_t)failure >= sizeof(names) / sizeof(names[0]))
+		return "unknown";
+	return names[failure];
+}
+
+const char *
 outcome_verdict_name(enum outcome_verdict v)
 {
 	static const char *const names[] = {
@@ -220,15 +240,44 @@ outcome_protocol(enum outcome_stage stage, const char *host, const char *why)
 struct outcome
 outcome_tls_required(const char *host, const char *why)
 {
-	return local_outcome(SCOPE_HOST, STAGE_STARTTLS, 451, "4.7.10",
-		"TLS is required but %s does not give it: %s", host, why);
+	struct outcome o = local_outcome(SCOPE_HOST, STAGE_STARTTLS, 451,
+		"4.7.10", "TLS is required but %s does not give it: %s", host,
+		why);
+
+	o.tls_failure = TLS_FAILURE_STARTTLS;
+	return o;
 }
 
 struct outcome
-outcome_tls_failed(const char *host, const char *why)
+outcome_tls_failed(const char *host, enum tls_failure failure,
+	const char *why)
 {
-	return local_outcome(SCOPE_HOST, STAGE_TLS, 451, "4.7.5",
-		"TLS handshake with %s failed: %s", host, why);
+	struct outcome o = local_outcome(SCOPE_HOST, STAGE_TLS, 451, "4.7.5",
+		"TLS with %s failed: %s", host, why);
+
+	o.tls_failure = failure;
+	return o;
+}
+
+struct outcome
+outcome_tlsa_lookup(const char *host)
+{
+	struct outcome o = local_outcome(SCOPE_HOST, STAGE_POLICY, 451,
+		"4.7.5", "TLSA records of %s cannot be looked up or trusted "
+		"now; DANE may be required there", host);
+
+	o.tls_failure = TLS_FAILURE_DNSSEC_INVALID;
+	return o;
+}
+
+struct outcome
+outcome_dane_required(const char *host, const char *why)
+{
+	struct outcome o = local_outcome(SCOPE_HOST, STAGE_POLICY, 451,
+		"4.7.5", "a local rule demands DANE of %s, but %s", host, why);
+
+	o.tls_failure = TLS_FAILURE_DANE_REQUIRED;
+	return o;
 }
 
 struct outcome

@@ -63,6 +63,23 @@ enum outcome_stage {
 	STAGE_QUEUE		/* our own queue (expiry, removal) */
 };
 
+/* Why TLS, or the policy that demanded it, failed: the result types of RFC
+ * 8460 section 4.3. */
+enum tls_failure {
+	TLS_FAILURE_NONE = 0,
+	TLS_FAILURE_STARTTLS,		/* starttls-not-supported */
+	TLS_FAILURE_HOST_MISMATCH,	/* certificate-host-mismatch */
+	TLS_FAILURE_EXPIRED,		/* certificate-expired */
+	TLS_FAILURE_NOT_TRUSTED,	/* certificate-not-trusted */
+	TLS_FAILURE_VALIDATION,		/* validation-failure */
+	TLS_FAILURE_TLSA_INVALID,	/* tlsa-invalid */
+	TLS_FAILURE_DNSSEC_INVALID,	/* dnssec-invalid */
+	TLS_FAILURE_DANE_REQUIRED,	/* dane-required */
+	TLS_FAILURE_COUNT
+};
+
+const char *tls_failure_name(enum tls_failure);
+
 #define OUTCOME_TEXT_MAX 512
 #define OUTCOME_ENHANCED_MAX 12
 
@@ -72,6 +89,7 @@ struct outcome {
 	enum outcome_stage stage;
 	bool remote;			/* text is the peer's reply */
 	bool maybe_duplicate;		/* lost after the final dot */
+	enum tls_failure tls_failure;	/* what TLSRPT calls it */
 	int code;			/* SMTP reply code, 0 when none */
 	char enhanced[OUTCOME_ENHANCED_MAX];	/* "4.4.1" (RFC 3463) */
 	char text[OUTCOME_TEXT_MAX];	/* one line, printable UTF-8 */
@@ -102,7 +120,10 @@ struct outcome outcome_timeout(enum outcome_stage, const char *host);
 struct outcome outcome_protocol(enum outcome_stage, const char *host,
 	const char *why);
 struct outcome outcome_tls_required(const char *host, const char *why);
-struct outcome outcome_tls_failed(const char *host, const char *why);
+struct outcome outcome_tls_failed(const char *host, enum tls_failure,
+	const char *why);
+struct outcome outcome_tlsa_lookup(const char *host);
+struct outcome outcome_dane_required(const char *host, const char *why);
 
 /* The peer lacks what the message needs; NEVER, scope HOST so that the other
  * hosts are tried first.  feature is an EHLO keyword. */

@@ -1,64 +1,218 @@
 /*
- * Local rules into demands.  Knows no network and no time.
+ * Local rules, TLSA findings, and what follows.  Knows no network.
  */
 #include "config.h"
 
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
 #include "policy/policy.h"
 
-const char *
-demand_level_name(enum demand_level level)
-{
-	static const char *const names[] = {
-		[DEMAND_NONE] = "none",
-		[DEMAND_MAY] = "may",
-		[DEMAND_ENCRYPT] = "encrypt",
-	};
+static const struct {
+	enum demand_level level;
+	bool search;		/* TLSA records may still decide */
+} levels[] = {
+	[CONF_TLS_AUTO] = { DEMAND_MAY, true },
+	[CONF_TLS_NONE] = { DEMAND_NONE, true },
+	[CONF_TLS_MAY] = { DEMAND_MAY, true },
+	[CONF_TLS_ENCRYPT] = { DEMAND_ENCRYPT, true },
+	[CONF_TLS_DANE_ONLY] = { DEMAND_ENCRYPT, true },
+	[CONF_TLS_PKIX] = { DEMAND_PKIX, false },
+	[CONF_TLS_FINGERPRINT] = { DEMAND_FINGERPRINT, false },
+};
 
-	if ((size_t)level >= sizeof(names) / sizeof(names[0]))
-		return "unknown";
-	return names[level];
-}
-
-const char *
-demand_why_name(enum demand_why why)
-{
-	static const char *const names[] = {
-		[WHY_DEFAULT] = "default",
-		[WHY_LOCAL] = "local",
-		[WHY_REQUIRE_TLS] = "require-tls",
-	};
-
-	if ((size_t)why >= sizeof(names) / sizeof(names[0]))
-		return "unknown";
-	return names[why];
-}
+static const int versions[] = {
+	[CONF_TLS_VERSION_DEFAULT] = 0,
+	[CONF_TLS_1_0] = 0x0301,
+	[CONF_TLS_1_1] = 0x0302,
+	[CONF_TLS_1_2] = 0x0303,
+	[CONF_TLS_1_3] = 0x0304,
+};
 
 bool
-demand_forbids_clear(const struct demand *demand)
+policy_rule_expired(const struct conf_destination *d, int64_t now_s)
 {
-	return demand->level >= DEMAND_ENCRYPT;
+	return d->rule.until_s != 0 && now_s >= d->rule.until_s;
 }
 
-struct demand
-policy_local(const struct conf *conf, const char *destination)
+static const struct conf_destination *
+live(const struct conf_destination *d, int64_t now_s)
 {
-	static const enum demand_level levels[] = {
-		[CONF_TLS_AUTO] = DEMAND_MAY,
-		[CONF_TLS_NONE] = DEMAND_NONE,
-		[CONF_TLS_MAY] = DEMAND_MAY,
-		[CONF_TLS_ENCRYPT] = DEMAND_ENCRYPT,
-	};
-	const struct conf_destination *rule =
-		conf_destination(conf, destination);
-	struct demand demand = { .level = DEMAND_MAY, .why = WHY_DEFAULT };
+	if (d == NULL || d->rule.tls == CONF_TLS_AUTO ||
+	    policy_rule_expired(d, now_s))
+		return NULL;
+	return d;
+}
 
-	if (rule != NULL && rule->tls != CONF_TLS_AUTO) {
-		demand.level = levels[rule->tls];
-		demand.why = WHY_LOCAL;
+/* The rule of the host speaks for it, unless that of the destination asks for
+ * more. */
+static const struct conf_destination *
+choose_rule(const struct conf *conf, const struct policy_host *h,
+	bool *of_host_out)
+{
+	const struct conf_destination *dest = live(conf_destination(conf,
+		h->destination), h->now_s);
+	const struct conf_destination *host = live(conf_host(conf, h->host),
+		h->now_s);
+
+	*of_host_out = host != NULL && (dest == NULL ||
+		host->rule.tls >= dest->rule.tls);
+	return *of_host_out ? host : dest;
+}
+
+static char *
+copy_text(const char *text)
+{
+	return text == NULL ? NULL : xstrdup(text);
+}
+
+/* Who the certificate must name when a rule asks for PKIX.  An MX name from
+ * unsigned DNS proves nothing: then it is the destination itself. */
+static void
+pkix_names(struct demand *d, const struct conf_tls_rule *rule, bool of_host,
+	const struct policy_host *h)
+{
+	for (size_t i = 0; i < rule->name_count; i++)
+		demand_add_name(d, rule->names[i]);
+	if (rule->name_count > 0)
+		return;
+	if (of_host || h->relay || h->mx == DNS_SEC_SECURE)
+		demand_add_name(d, h->host);
+	if (!of_host && !h->relay) {
+		char *below = xasprintf(".%s", h->destination);
+
+		demand_add_name(d, h->destination);
+		demand_add_name(d, below);
+		mem_free(&below);
 	}
-	if (conf->require_tls && demand.level < DEMAND_ENCRYPT) {
-		demand.level = DEMAND_ENCRYPT;
-		demand.why = WHY_REQUIRE_TLS;
+}
+
+/* Everything a rule says besides its level. */
+static void
+apply_details(struct demand *d, const struct conf_tls_rule *rule)
+{
+	d->ca_file = copy_text(rule->ca_file);
+	d->sni = copy_text(rule->sni);
+	d->ciphers = copy_text(rule->ciphers);
+	d->cert_file = copy_text(rule->cert_file);
+	d->key_file = copy_text(rule->key_file);
+	d->min_version = versions[rule->min_version];
+	for (size_t i = 0; i < rule->print_count; i++)
+		demand_add_print(d, rule->prints[i]);
+}
+
+static void
+apply_lists(const struct conf *conf, const struct policy_host *h,
+	struct demand *d)
+{
+	enum demand_why why = conf->require_tls ? WHY_REQUIRE_TLS :
+		WHY_HOSTS_REQUIRE;
+	bool require = conf->require_tls || conf_host_list_match(
+		&conf->require_hosts, h->host, h->addr);
+
+	if (require && d->level < DEMAND_ENCRYPT) {
+		d->level = DEMAND_ENCRYPT;
+		d->why = why;
+	} else if (d->level == DEMAND_MAY && d->why == WHY_DEFAULT &&
+	    conf_host_list_match(&conf->avoid_hosts, h->host, h->addr)) {
+		d->level = DEMAND_NONE;
+		d->why = WHY_HOSTS_AVOID;
 	}
-	return demand;
+}
+
+void
+policy_plan(const struct conf *conf, const struct policy_host *h,
+	struct policy_plan *out)
+{
+	bool of_host;
+	const struct conf_destination *rule = choose_rule(conf, h, &of_host);
+	struct demand *d;
+
+	memset(out, 0, sizeof(*out));
+	out->want_tlsa = true;
+	d = out->floor = demand_new(DEMAND_MAY, WHY_DEFAULT);
+	if (rule != NULL) {
+		d->level = levels[rule->rule.tls].level;
+		d->why = rule->rule.override ? WHY_OVERRIDE : WHY_LOCAL;
+		out->dane_only = rule->rule.tls == CONF_TLS_DANE_ONLY;
+		out->overridden = rule->rule.override && !out->dane_only;
+		out->want_tlsa = levels[rule->rule.tls].search &&
+			!out->overridden;
+		apply_details(d, &rule->rule);
+		if (d->level == DEMAND_PKIX)
+			pkix_names(d, &rule->rule, of_host, h);
+	}
+	if (!out->overridden)
+		apply_lists(conf, h, d);
+	if (h->mx != DNS_SEC_SECURE && !h->relay && !out->dane_only &&
+	    conf->insecure_mx == CONF_INSECURE_MX_MAY)
+		out->want_tlsa = false;
+}
+
+void
+policy_plan_clear(struct policy_plan *plan)
+{
+	demand_free(&plan->floor);
+}
+
+static struct demand *
+raise_to_encrypt(const struct demand *floor, enum demand_why why)
+{
+	struct demand *d = demand_copy(floor);
+
+	if (d->level < DEMAND_ENCRYPT) {
+		d->level = DEMAND_ENCRYPT;
+		d->why = why;
+	}
+	return d;
+}
+
+/* RFC 7672 3.2.2: the base domain; the next-hop domain too when a secure MX
+ * RRset led here, and the name before aliases. */
+static struct demand *
+dane_demand(const struct policy_host *h, const struct demand *floor,
+	const struct demand *found, const char *base)
+{
+	struct demand *d = demand_copy(floor);
+
+	d->level = DEMAND_DANE;
+	d->why = WHY_DANE;
+	d->tlsa_base = xstrdup(base);
+	demand_add_name(d, base);
+	demand_add_name(d, h->host);
+	if (h->mx == DNS_SEC_SECURE && !h->relay)
+		demand_add_name(d, h->destination);
+	for (size_t i = 0; i < found->tlsa_count; i++)
+		demand_add_tlsa(d, found->tlsa[i].usage,
+			found->tlsa[i].selector, found->tlsa[i].matching,
+			found->tlsa[i].data, found->tlsa[i].len);
+	return d;
+}
+
+struct demand *
+policy_decide(const struct conf *conf, const struct policy_host *h,
+	const struct policy_plan *plan, enum dane_finding finding,
+	const struct demand *found, const char *base, struct outcome *why)
+{
+	bool trusted = h->relay || h->mx == DNS_SEC_SECURE || plan->dane_only ||
+		conf->insecure_mx == CONF_INSECURE_MX_DANE;
+
+	if (finding == DANE_FAILED && plan->want_tlsa) {
+		*why = outcome_tlsa_lookup(h->host);
+		return NULL;
+	}
+	if (plan->dane_only && finding != DANE_FOUND) {
+		*why = outcome_dane_required(h->host, finding == DANE_UNUSABLE ?
+			"none of its TLSA records is usable" :
+			"it has no secure TLSA records");
+		return NULL;
+	}
+	if (!plan->want_tlsa || finding == DANE_NONE)
+		return demand_copy(plan->floor);
+	if (finding == DANE_UNUSABLE)
+		return raise_to_encrypt(plan->floor, WHY_DANE_UNUSABLE);
+	if (!trusted)
+		return raise_to_encrypt(plan->floor, WHY_DANE);
+	return dane_demand(h, plan->floor, found, base);
 }

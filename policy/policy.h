@@ -1,36 +1,53 @@
 /*
- * What transport security a delivery demands: plain data, computed before any
- * connection is made, never weakened afterwards.  Pure functions.
+ * What transport security a delivery demands of each host: decided from local
+ * rules and DNS answers before any connection is made.  Pure functions.
+ *
+ * Order (RFC 7672 section 2, smtpd-out.conf(5)): a local rule sets a floor, or
+ * with pkix or fingerprint takes the place of the search; TLSA records decide
+ * where they are published; else the floor stands.  A rule never weakens what
+ * DANE demands unless it says override.
  */
 #ifndef POLICY_POLICY_H
 #define POLICY_POLICY_H
 
+#include <netinet/in.h>
+
 #include "base/conf.h"
+#include "policy/dane.h"
+#include "policy/demand.h"
+#include "resolver/resolver.h"
 
-enum demand_level {
-	DEMAND_NONE = 0,	/* do not use TLS */
-	DEMAND_MAY,		/* use TLS when offered, any certificate; fall
-				 * back to clear text (RFC 7435) */
-	DEMAND_ENCRYPT		/* TLS or nothing, certificate not verified */
+struct policy_host {
+	const char *destination;
+	const char *host;		/* MX host, or the configured relay */
+	const struct sockaddr *addr;	/* first address, or NULL */
+	bool relay;			/* named by a local rule, not by MX */
+	enum dns_security mx;		/* of the MX RRset or its denial */
+	int64_t now_s;			/* for rules with `until` */
 };
 
-enum demand_why {		/* the rule that decided; why= in the log */
-	WHY_DEFAULT = 0,	/* nobody demanded anything */
-	WHY_LOCAL,		/* a destination rule */
-	WHY_REQUIRE_TLS		/* require-tls = yes */
+/* What the local rules say, and whether TLSA matters beside them. */
+struct policy_plan {
+	struct demand *floor;		/* owned */
+	bool want_tlsa;
+	bool dane_only;
+	bool overridden;		/* by a rule that may weaken: log it */
 };
 
-struct demand {
-	enum demand_level level;
-	enum demand_why why;
-};
+void policy_plan(const struct conf *, const struct policy_host *,
+	struct policy_plan *out);
+void policy_plan_clear(struct policy_plan *);
 
-const char *demand_level_name(enum demand_level);
-const char *demand_why_name(enum demand_why);
-/* True when clear text must never carry the message. */
-bool demand_forbids_clear(const struct demand *);
+/*
+ * The final demand.  found holds the usable TLSA records of `base` (may be NULL
+ * unless finding is DANE_FOUND).  NULL when the host must not be used now; why
+ * is then set: verdict LATER, scope HOST.
+ */
+struct demand *policy_decide(const struct conf *, const struct policy_host *,
+	const struct policy_plan *, enum dane_finding,
+	const struct demand *found, const char *base, struct outcome *why);
 
-/* The demand for every host of a destination, from local rules alone. */
-struct demand policy_local(const struct conf *, const char *destination);
+/* A rule whose until has passed does not count. */
+bool policy_rule_expired(const struct conf_destination *, int64_t now_s);
 
 #endif

@@ -579,6 +579,12 @@ conn_ip(const struct conn *c)
 	return c->ip;
 }
 
+enum tls_failure
+conn_tls_failure(const struct conn *c)
+{
+	return c->tls == NULL ? TLS_FAILURE_VALIDATION : tls_failure(c->tls);
+}
+
 const struct tls *
 conn_tls(const struct conn *c)
 {

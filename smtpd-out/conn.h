@@ -70,5 +70,7 @@ const char *conn_error(const struct conn *);
 const char *conn_ip(const struct conn *);	/* "" before CONN_UP */
 /* The TLS layer while there is one, for its names and errors; or NULL. */
 const struct tls *conn_tls(const struct conn *);
+/* Why the handshake failed, as TLSRPT names it. */
+enum tls_failure conn_tls_failure(const struct conn *);
 
 #endif

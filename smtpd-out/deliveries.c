@@ -97,6 +97,7 @@ link_free(struct link *l)
 {
 	session_free(&l->session);
 	event_free(l->idle_ev);
+	demand_free(&l->demand);
 	free(l);
 }
 
@@ -150,7 +151,6 @@ deliveries_add(struct deliveries *all, uint64_t job_id, struct msg_job *job,
 	d->txn_rcpts = xcalloc(rcpts, sizeof(d->txn_rcpts[0]));
 	d->txn_index = xcalloc(rcpts, sizeof(d->txn_index[0]));
 	d->dest = dest_get(all, d->job.destination);
-	d->demand = policy_local(all->env->conf, d->dest->name);
 	all->jobs++;
 	TAILQ_INSERT_TAIL(&d->dest->waiting, d, link);
 	dest_pump(d->dest);

@@ -47,6 +47,17 @@ delivery_merge(const struct outcome *old, const struct outcome *new)
 
 /* ---- results to the parent ---- */
 
+/* What the connection had: a session under a demand that verifies is not up
+ * before it is met. */
+static const char *
+achieved(const struct rcpt *r)
+{
+	if (!r->info.tls_active)
+		return "none";
+	return r->level <= DEMAND_ENCRYPT ? "encrypted" :
+		demand_level_name(r->level);
+}
+
 static void
 fill_result(const struct delivery *d, size_t i, struct msg_rcpt_result *out)
 {
@@ -58,10 +69,8 @@ fill_result(const struct delivery *d, size_t i, struct msg_rcpt_result *out)
 	out->outcome = r->outcome;
 	(void)str_copy(out->mx, sizeof(out->mx), r->info.host);
 	(void)str_copy(out->ip, sizeof(out->ip), r->info.ip);
-	(void)str_copy(out->tls, sizeof(out->tls),
-		r->info.tls_active ? "encrypted" : "none");
-	(void)str_copy(out->why, sizeof(out->why),
-		demand_why_name(d->demand.why));
+	(void)str_copy(out->tls, sizeof(out->tls), achieved(r));
+	(void)str_copy(out->why, sizeof(out->why), demand_why_name(r->why));
 	(void)str_copy(out->proto, sizeof(out->proto), r->info.proto);
 	(void)str_copy(out->cipher, sizeof(out->cipher), r->info.cipher);
 }
@@ -99,6 +108,7 @@ delivery_free(struct delivery **dp)
 {
 	struct delivery *d = *dp;
 
+	host_policy_cancel(&d->policy);
 	route_cancel(&d->lookup);
 	route_free(&d->route);
 	free(d->txn_index);
@@ -203,6 +213,14 @@ send_open(struct link *l)
 }
 
 static void
+note_session(struct rcpt *r, const struct link *l)
+{
+	r->info = *session_info(l->session);
+	r->level = l->demand->level;
+	r->why = l->demand->why;
+}
+
+static void
 take_outcomes(struct link *l, const struct session_txn *txn)
 {
 	struct delivery *d = l->job;
@@ -213,7 +231,7 @@ take_outcomes(struct link *l, const struct session_txn *txn)
 		r->outcome = delivery_merge(&r->outcome,
 			&txn->rcpts[n].outcome);
 		r->dsn_relayed = txn->rcpts[n].dsn_relayed;
-		r->info = *session_info(l->session);
+		note_session(r, l);
 		r->state = delivery_settled(&txn->rcpts[n].outcome) ?
 			RCPT_SETTLED : RCPT_TRIED;
 	}
@@ -339,12 +357,12 @@ job_lost_session(struct link *l, const struct outcome *why, bool tls_failed)
 	}
 	for (size_t i = 0; i < d->job.env->rcpt_count; i++)
 		if (d->rcpts[i].state == RCPT_OPEN)
-			d->rcpts[i].info = *session_info(l->session);
+			note_session(&d->rcpts[i], l);
 	if (o.verdict != VERDICT_NONE)
 		set_all_open(d, &o);
 	/* No policy demands TLS: the same host again, in the clear, on a new
 	 * connection (RFC 7435), and never without saying so. */
-	if (tls_failed && d->demand.level == DEMAND_MAY && d->route != NULL) {
+	if (tls_failed && l->demand->level == DEMAND_MAY && d->route != NULL) {
 		log_warn("clear-text-fallback", "destination", l->dest->name,
 			"mx", session_info(l->session)->host, "reason",
 			why->text, NULL);
@@ -376,8 +394,9 @@ static const struct session_callbacks session_cbs = {
 	.closed = on_session_closed,
 };
 
+/* Takes the demand over. */
 static void
-start_session(struct delivery *d, size_t host)
+start_session(struct delivery *d, size_t host, struct demand *demand)
 {
 	const struct route_host *h = &d->route->hosts[host];
 	struct dest *dest = d->dest;
@@ -386,7 +405,7 @@ start_session(struct delivery *d, size_t host)
 		.host = h->name,
 		.addrs = h->addrs,
 		.addr_count = h->addr_count,
-		.demand = d->demand,
+		.demand = demand,
 		.no_starttls = d->clear_next,
 	};
 
@@ -395,16 +414,59 @@ start_session(struct delivery *d, size_t host)
 	l->dest = dest;
 	l->host = host;
 	l->job = d;
+	l->demand = demand;
 	l->idle_ev = event_new(dest->all->env->base, -1, 0, on_idle, l);
 	TAILQ_INSERT_TAIL(&dest->links, l, link);
 	dest->all->links++;
 	l->session = session_start(dest->all->env, &target, &session_cbs, l);
 }
 
+/* A host that policy rules out for now. */
+static void
+skip_host(struct delivery *d, const struct host_policy_result *result)
+{
+	const char *name = d->route->hosts[d->policy_host].name;
+
+	for (size_t i = 0; i < d->job.env->rcpt_count; i++) {
+		struct rcpt *r = &d->rcpts[i];
+
+		if (r->state != RCPT_OPEN)
+			continue;
+		memset(&r->info, 0, sizeof(r->info));
+		(void)str_copy(r->info.host, sizeof(r->info.host), name);
+		r->why = result->rule;
+	}
+	set_all_open(d, &result->why);
+	if (reopen(d) == 0)
+		finish(d);
+	else
+		next_host(d);
+}
+
+static void
+on_host_policy(struct host_policy_result *result, void *arg)
+{
+	struct delivery *d = arg;
+	struct dest *dest = d->dest;
+
+	d->policy = NULL;
+	if (dest->all->stopping) {
+		demand_free(&result->demand);
+		finish(d);
+	} else if (result->demand != NULL) {
+		start_session(d, d->policy_host, result->demand);
+	} else {
+		skip_host(d, result);
+	}
+	dest_pump(dest);
+}
+
 /* The next host that has an address; the attempt ends when there is none. */
 static void
 next_host(struct delivery *d)
 {
+	struct deliveries *all = d->dest->all;
+
 	while (d->host < d->route->host_count &&
 	    d->sessions < SESSIONS_PER_ATTEMPT) {
 		size_t host = d->host++;
@@ -413,7 +475,10 @@ next_host(struct delivery *d)
 		if (strcmp(h->name, d->answered) == 0)
 			continue;
 		if (h->addr_count > 0) {
-			start_session(d, host);
+			d->policy_host = host;
+			d->policy = host_policy_start(all->env->base,
+				all->resolver, all->env->conf, d->dest->name,
+				d->route, host, on_host_policy, d);
 			return;
 		}
 		set_all_open(d, &h->outcome);

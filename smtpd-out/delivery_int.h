@@ -10,6 +10,7 @@
 #include "base/str.h"
 #include "base/table.h"
 #include "smtpd-out/delivery.h"
+#include "smtpd-out/host_policy.h"
 
 enum rcpt_state {
 	RCPT_OPEN = 0,		/* to be tried at the present host */
@@ -23,6 +24,8 @@ struct rcpt {
 	bool dsn_relayed;
 	struct outcome outcome;
 	struct session_info info;	/* of the session that gave outcome */
+	enum demand_level level;	/* demanded of it */
+	enum demand_why why;
 };
 
 struct delivery {
@@ -39,7 +42,8 @@ struct delivery {
 	bool clear_next;		/* TLS failed there: without it */
 	char answered[STR_DOMAIN_MAX];	/* host that needs no second try */
 	unsigned sessions;		/* started in this attempt */
-	struct demand demand;
+	struct host_policy *policy;	/* being found out for a host */
+	size_t policy_host;
 	struct session_txn txn;
 	struct session_rcpt *txn_rcpts;
 	size_t *txn_index;		/* of txn_rcpts in rcpts */
@@ -53,6 +57,7 @@ struct link {
 	struct delivery *job;		/* NULL: idle */
 	struct event *idle_ev;
 	size_t host;			/* in job->route, for the fallback */
+	struct demand *demand;		/* what it was made under */
 	bool reused;			/* job came to an open session */
 	bool is_ready;
 };

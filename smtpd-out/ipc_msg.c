@@ -156,7 +156,8 @@ put_outcome(struct buf *out, const struct outcome *o)
 	    buf_put_u8(out, (uint8_t)o->verdict) != ST_OK ||
 	    buf_put_u8(out, (uint8_t)o->stage) != ST_OK ||
 	    buf_put_u8(out, (uint8_t)(o->remote | o->maybe_duplicate << 1)) !=
-	    ST_OK || buf_put_u16(out, (uint16_t)o->code) != ST_OK ||
+	    ST_OK || buf_put_u8(out, (uint8_t)o->tls_failure) != ST_OK ||
+	    buf_put_u16(out, (uint16_t)o->code) != ST_OK ||
 	    buf_put_str(out, o->enhanced) != ST_OK ||
 	    buf_put_str(out, o->text) != ST_OK)
 		return ST_LIMIT;
@@ -177,12 +178,14 @@ get_outcome(struct reader *in, struct outcome *o)
 	bits = reader_u8(in);
 	o->remote = (bits & 1) != 0;
 	o->maybe_duplicate = (bits & 2) != 0;
+	o->tls_failure = (enum tls_failure)reader_u8(in);
 	o->code = reader_u16(in);
 	get_fixed(in, o->enhanced, sizeof(o->enhanced));
 	get_fixed(in, text, sizeof(text));
 	str_sanitise(o->text, sizeof(o->text), text, strlen(text));
 	if (o->scope > SCOPE_DESTINATION || o->verdict > VERDICT_NEVER ||
-	    o->verdict == VERDICT_NONE || o->stage > STAGE_QUEUE ||
+	    o->verdict == VERDICT_NONE ||
+	    o->tls_failure >= TLS_FAILURE_COUNT || o->stage > STAGE_QUEUE ||
 	    o->code > 599 || !str_is_enhanced_code(o->enhanced))
 		in->bad = true;
 }

@@ -235,7 +235,9 @@ log_delivery(const struct active *a, size_t i)
 		"dsn", r->outcome.enhanced,
 		"attempt", log_num(a->delivery.attempts + 1),
 		"delay", delay, "reply", reply,
-		"stage", outcome_stage_name(r->outcome.stage), NULL);
+		"stage", outcome_stage_name(r->outcome.stage),
+		"result_type", r->outcome.tls_failure == TLS_FAILURE_NONE ?
+		NULL : tls_failure_name(r->outcome.tls_failure), NULL);
 }
 
 static void

@@ -322,6 +322,21 @@ weaker(enum dns_security a, enum dns_security b)
 	return b == DNS_SEC_SECURE ? a : a < b ? a : b;
 }
 
+/* Only answers that gave addresses count: a denial that cannot be trusted for
+ * one family does not spoil the other (RFC 7672 2.2.2). */
+static void
+take_security(struct route_host *host, const struct dns_answer *answer)
+{
+	bool first = host->canonical[0] == '\0';
+
+	host->address_security = first ? answer->security :
+		weaker(host->address_security, answer->security);
+	host->chain_security = first ? answer->chain_security :
+		weaker(host->chain_security, answer->chain_security);
+	(void)str_copy(host->canonical, sizeof(host->canonical),
+		answer->canonical);
+}
+
 static void
 take_addresses(struct host_lookup *h, struct dns_answer *answer)
 {
@@ -338,7 +353,7 @@ take_addresses(struct host_lookup *h, struct dns_answer *answer)
 	for (size_t i = 0; i < answer->count; i++)
 		add_address(l, host, family, &answer->records[i].u);
 	if (answer->count > 0)
-		host->security = weaker(host->security, answer->security);
+		take_security(host, answer);
 	dns_answer_free(&answer);
 	if (h->a == NULL && h->aaaa == NULL)
 		host_verdict(l, h);
@@ -411,8 +426,8 @@ hosts_from_mx(struct route_lookup *l, struct dns_answer *answer)
 
 		/* A null MX beside others is a mistake: left out. */
 		if (mx->host[0] != '\0' && str_is_domain(mx->host))
-			add_host(l->route, mx->host, mx->preference)->security
-				= answer->security;
+			add_host(l->route, mx->host, mx->preference)
+				->mx_security = answer->security;
 	}
 	if (l->route->host_count == 0) {
 		l->route->outcome = outcome_no_address(l->destination);
@@ -435,7 +450,7 @@ on_mx(struct dns_answer *answer, void *arg)
 		hosts_from_mx(l, answer);
 	} else if (answer->result == DNS_NODATA) {
 		l->implicit = true;
-		add_host(l->route, l->destination, 0)->security =
+		add_host(l->route, l->destination, 0)->mx_security =
 			answer->security;
 		look_up_hosts(l);
 	} else {
@@ -477,8 +492,8 @@ add_literal(struct route_lookup *l, const char *text)
 static void
 start_relay(struct route_lookup *l, const struct conf_destination *rule)
 {
-	l->relay = true;
-	l->port = rule->relay_port;
+	l->relay = l->route->relay = true;
+	l->port = l->route->port = rule->relay_port;
 	if (rule->relay_host[0] == '[') {
 		if (!add_literal(l, rule->relay_host))
 			l->route->outcome = outcome_bad_address(
@@ -507,6 +522,7 @@ route_start(struct event_base *base, struct resolver *resolver,
 	l->arg = arg;
 	l->done_ev = event_new(base, -1, 0, on_done, l);
 	l->route = xcalloc(1, sizeof(*l->route));
+	l->route->port = l->port;
 	l->route->hosts = xcalloc(ROUTE_HOSTS_MAX, sizeof(struct route_host));
 	(void)str_copy(l->destination, sizeof(l->destination), destination);
 	if (rule != NULL && rule->relay_host != NULL) {

@@ -11,6 +11,7 @@
 
 #include "base/conf.h"
 #include "base/err.h"
+#include "base/str.h"
 #include "resolver/resolver.h"
 #include "smtpd-out/session.h"
 
@@ -21,11 +22,16 @@ struct route_host {
 	uint16_t preference;
 	struct session_addr addrs[SESSION_ADDRS_MAX];
 	size_t addr_count;	/* 0: see outcome */
-	enum dns_security security;	/* weakest of MX and addresses */
+	enum dns_security mx_security;	/* of the MX RRset or its denial */
+	enum dns_security address_security;	/* weakest of those found */
+	enum dns_security chain_security;	/* of the aliases alone */
+	char canonical[STR_DOMAIN_MAX];	/* name after aliases */
 	struct outcome outcome;	/* why there is no address */
 };
 
 struct route {
+	bool relay;		/* named by a rule: no MX was looked up */
+	uint16_t port;
 	struct route_host *hosts;
 	size_t host_count;
 	struct outcome outcome;	/* when host_count is 0: verdict != NONE */

@@ -85,7 +85,7 @@ broken(struct session *s, enum session_event ev)
 void
 session_engine(struct session *s, enum session_event ev)
 {
-	bool strict = demand_forbids_clear(&s->demand);
+	bool strict = demand_forbids_clear(s->demand);
 	const struct session_transition *row =
 		session_transition(s->state, ev);
 	enum session_state next;
@@ -247,7 +247,7 @@ session_start(const struct session_env *env,
 	s->env = *env;
 	s->cb = *cb;
 	s->cb_arg = arg;
-	s->demand = target->demand;
+	s->demand = demand_copy(target->demand);
 	s->no_starttls = target->no_starttls;
 	s->addr_count = target->addr_count;
 	s->addrs = xcalloc(s->addr_count, sizeof(*s->addrs));
@@ -314,6 +314,7 @@ session_free(struct session **session)
 	conn_free(&s->conn);
 	smtp_reply_clear(&s->reply);
 	mem_free(&s->addrs);
+	demand_free(&s->demand);
 	mem_free(session);
 }
 

@@ -24,7 +24,7 @@
 #include "base/conf.h"
 #include "base/envelope.h"
 #include "base/err.h"
-#include "policy/policy.h"
+#include "policy/demand.h"
 
 struct event_base;
 struct session;
@@ -40,7 +40,7 @@ struct session_target {
 	const char *host;		/* MX host name, or "[192.0.2.1]" */
 	const struct session_addr *addrs; /* raced, IPv6 first (RFC 8305) */
 	size_t addr_count;		/* 1 .. SESSION_ADDRS_MAX */
-	struct demand demand;
+	const struct demand *demand;
 	bool no_starttls;		/* new session after a failed handshake
 					 * under DEMAND_MAY: stay in clear */
 };

@@ -128,8 +128,8 @@ in_clear(struct session *s, enum session_state next, const char *otherwise)
 static bool
 wants_tls(const struct session *s)
 {
-	return demand_forbids_clear(&s->demand) ||
-		(s->demand.level != DEMAND_NONE && !s->no_starttls);
+	return demand_forbids_clear(s->demand) ||
+		(s->demand->level != DEMAND_NONE && !s->no_starttls);
 }
 
 enum session_state
@@ -167,7 +167,7 @@ enum session_state
 session_step_starttls(struct session *s)
 {
 	const struct tls_params params = { .host = s->info.host,
-		.demand = &s->demand };
+		.demand = s->demand };
 
 	if (conn_start_tls(s->conn, s->env.tls, &params) != ST_OK) {
 		log_warn("starttls-injection", "host", s->info.host, "ip",
@@ -206,7 +206,8 @@ session_step_tls_up(struct session *s)
 enum session_state
 session_step_tls_fail(struct session *s)
 {
-	s->why = outcome_tls_failed(s->info.host, conn_error(s->conn));
+	s->why = outcome_tls_failed(s->info.host, conn_tls_failure(s->conn),
+		conn_error(s->conn));
 	return SESSION_CLOSED;
 }
 
@@ -304,7 +305,8 @@ session_step_timeout(struct session *s)
 	if (s->state == SESSION_CONNECT)
 		s->why = outcome_connect(s->info.host, "timed out");
 	else if (s->state == SESSION_HANDSHAKE)
-		s->why = outcome_tls_failed(s->info.host, "timed out");
+		s->why = outcome_tls_failed(s->info.host,
+			TLS_FAILURE_VALIDATION, "timed out");
 	else if (s->state == SESSION_EOM)
 		s->why = outcome_unsure(s->info.host, "timed out");
 	else
@@ -327,7 +329,8 @@ session_step_lost(struct session *s)
 	if (s->state == SESSION_CONNECT)
 		s->why = outcome_connect(s->info.host, conn_error(s->conn));
 	else if (s->state == SESSION_HANDSHAKE || refused_by_tls(s))
-		s->why = outcome_tls_failed(s->info.host, conn_error(s->conn));
+		s->why = outcome_tls_failed(s->info.host,
+			conn_tls_failure(s->conn), conn_error(s->conn));
 	else if (s->state == SESSION_EOM)
 		s->why = outcome_unsure(s->info.host, "connection lost");
 	else

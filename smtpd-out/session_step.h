@@ -30,7 +30,7 @@ struct session {
 	void *cb_arg;
 	struct session_addr *addrs;	/* until connected */
 	size_t addr_count;
-	struct demand demand;
+	struct demand *demand;		/* our own copy */
 	bool no_starttls;		/* asked by the owner */
 	bool stop_wanted;		/* session_quit() was called */
 	unsigned due;			/* enum session_due bits */

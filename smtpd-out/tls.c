@@ -16,14 +16,18 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "smtpd-out/tls.h"
+#include "smtpd-out/tls_verify.h"
 
 struct tls_client {
 	SSL_CTX *ctx;
+	const struct conf *conf;
 };
 
 struct tls {
 	SSL *ssl;
+	const struct demand *demand;
 	bool refused;
+	enum tls_failure failure;
 	char error[TLS_ERROR_MAX];
 };
 
@@ -44,13 +48,12 @@ tls_client_new(const struct conf *conf, char err[TLS_ERROR_MAX])
 {
 	struct tls_client *client = xcalloc(1, sizeof(*client));
 
-	/* Nothing of the configuration matters until certificates are
-	 * verified. */
-	(void)conf;
+	client->conf = conf;
 	ERR_clear_error();
 	client->ctx = SSL_CTX_new(TLS_client_method());
 	if (client->ctx == NULL ||
-	    SSL_CTX_set_min_proto_version(client->ctx, TLS1_2_VERSION) != 1) {
+	    SSL_CTX_set_min_proto_version(client->ctx, TLS1_VERSION) != 1 ||
+	    SSL_CTX_dane_enable(client->ctx) <= 0) {
 		take_error(err, "no TLS context");
 		tls_client_free(&client);
 		return NULL;
@@ -75,18 +78,16 @@ tls_client_free(struct tls_client **client)
 	mem_free(client);
 }
 
-/*
- * Everything that depends on the demand of one connection: here verification
- * is added for the levels that ask for it.
- */
-static bool
-apply_demand(SSL *ssl, const struct demand *demand)
+/* The server name to send: what a rule says, the TLSA base domain (RFC 7672
+ * 8.1), or the host's own name; none for an address literal. */
+static const char *
+server_name(const struct tls_params *params)
 {
-	/* RFC 7435: where clear text would do, weak TLS is still better, and
-	 * old servers have small keys. */
-	if (demand->level <= DEMAND_MAY)
-		SSL_set_security_level(ssl, 0);
-	return true;
+	const struct demand *d = params->demand;
+	const char *name = d->sni != NULL ? d->sni : d->tlsa_base != NULL ?
+		d->tlsa_base : params->host;
+
+	return str_is_domain(name) ? name : NULL;
 }
 
 struct tls *
@@ -94,14 +95,15 @@ tls_new(struct tls_client *client, const struct tls_params *params, int fd,
 	char err[TLS_ERROR_MAX])
 {
 	struct tls *tls = xcalloc(1, sizeof(*tls));
+	const char *name = server_name(params);
 
 	ERR_clear_error();
+	tls->failure = TLS_FAILURE_VALIDATION;
+	tls->demand = params->demand;
 	tls->ssl = SSL_new(client->ctx);
 	if (tls->ssl == NULL || SSL_set_fd(tls->ssl, fd) != 1 ||
-	    !apply_demand(tls->ssl, params->demand))
-		goto fail;
-	if (str_is_domain(params->host) &&
-	    SSL_set_tlsext_host_name(tls->ssl, params->host) != 1)
+	    !tls_verify_apply(tls->ssl, params->demand, client->conf) ||
+	    (name != NULL && SSL_set_tlsext_host_name(tls->ssl, name) != 1))
 		goto fail;
 	SSL_set_connect_state(tls->ssl);
 	return tls;
@@ -151,12 +153,29 @@ result(struct tls *tls, int rc, int saved_errno)
 enum tls_result
 tls_handshake(struct tls *tls)
 {
+	enum tls_result res;
 	int rc;
 
 	ERR_clear_error();
 	errno = 0;
 	rc = SSL_do_handshake(tls->ssl);
-	return result(tls, rc, errno);
+	res = result(tls, rc, errno);
+	if (res == TLS_FAILED) {
+		tls_verify_explain(tls->ssl, tls->demand, &tls->failure,
+			tls->error, sizeof(tls->error));
+	} else if (res == TLS_OK && !tls_verify_done(tls->ssl, tls->demand)) {
+		tls->failure = TLS_FAILURE_NOT_TRUSTED;
+		(void)str_copy(tls->error, sizeof(tls->error),
+			"the certificate is not the one demanded");
+		res = TLS_FAILED;
+	}
+	return res;
+}
+
+enum tls_failure
+tls_failure(const struct tls *tls)
+{
+	return tls->failure;
 }
 
 enum tls_result

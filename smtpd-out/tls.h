@@ -3,9 +3,15 @@
  * one struct tls for each connection.  The only client file that sees OpenSSL.
  *
  * What a connection must verify is decided when it is made, from its demand:
- * DEMAND_MAY and DEMAND_ENCRYPT take any certificate (RFC 7435).  TLS 1.2 is
- * the oldest version.  Sessions are never resumed: nothing is verified again
- * in a resumption, so that one would carry over what it had been made under.
+ * DEMAND_MAY and DEMAND_ENCRYPT take any certificate (RFC 7435), the others
+ * verify it within the handshake, so that a connection that comes up has what
+ * was demanded:
+ *	DANE		TLSA records (RFC 7672 3.1): usage 3 by itself, without
+ *			names and dates; usage 2 with names and dates
+ *	PKIX		a chain to the CA file, and a name in subjectAltName
+ *	FINGERPRINT	SHA-256 of the certificate or of its public key
+ * Sessions are never resumed: nothing is verified again in a resumption, so
+ * that one would carry over what it had been made under.
  *
  * OpenSSL writes to the socket with write(2): the process must ignore SIGPIPE.
  */
@@ -17,7 +23,7 @@
 
 #include "base/conf.h"
 #include "base/err.h"
-#include "policy/policy.h"
+#include "policy/demand.h"
 
 #define TLS_ERROR_MAX 256
 
@@ -32,7 +38,7 @@ enum tls_result {
 	TLS_FAILED		/* tls_error() says why */
 };
 
-/* What is demanded of one connection; borrowed by tls_new() only. */
+/* What is demanded of one connection; demand outlives the struct tls. */
 struct tls_params {
 	const char *host;	/* for SNI (RFC 6066 3), unless a literal */
 	const struct demand *demand;
@@ -59,6 +65,8 @@ bool tls_pending(const struct tls *);	/* bytes wait inside */
 void tls_goodbye(struct tls *);		/* close_notify, without waiting */
 
 const char *tls_error(const struct tls *);
+/* What kind of failure that was (RFC 8460 4.3). */
+enum tls_failure tls_failure(const struct tls *);
 /* True when the failure is the peer's alert or a protocol fault, not just the
  * end of the connection. */
 bool tls_refused(const struct tls *);

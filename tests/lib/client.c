@@ -122,7 +122,8 @@ client_init(struct client *c)
 		t->rset_ms = t->quit_ms = t->tls_ms = t->idle_ms = 10000;
 	c->target.host = "mx.example";
 	c->target.addrs = c->addrs;
-	c->target.demand.level = DEMAND_MAY;
+	c->demand.level = DEMAND_MAY;
+	c->target.demand = &c->demand;
 }
 
 void

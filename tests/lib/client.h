@@ -14,6 +14,7 @@
 struct client {
 	/* set before client_run() */
 	struct conf conf;		/* patient; change what is needed */
+	struct demand demand;
 	struct session_target target;
 	struct session_addr addrs[SESSION_ADDRS_MAX];
 	struct session_txn *txns[CLIENT_TXNS_MAX];	/* NULL ends */

@@ -89,7 +89,7 @@ scenario_run(const struct scenario *sc)
 	txn.flags = sc->flags;
 	client_init(&c);
 	client_add_peer(&c, peer);
-	c.target.demand.level = sc->demand;
+	c.demand.level = sc->demand;
 	c.target.no_starttls = sc->no_starttls;
 	c.txns[0] = &txn;
 	client_run(&c);

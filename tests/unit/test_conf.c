@@ -226,7 +226,7 @@ test_everything(void **state)
 	assert_int_equal(c->listens[1].bare_newline, CONF_BARE_NORMALISE);
 	assert_int_equal(c->destination_count, 2);
 	assert_string_equal(c->destinations[0].match, "partner.example");
-	assert_int_equal(c->destinations[0].tls, CONF_TLS_ENCRYPT);
+	assert_int_equal(c->destinations[0].rule.tls, CONF_TLS_ENCRYPT);
 	assert_null(c->destinations[0].relay_host);
 	assert_string_equal(c->destinations[1].relay_host, "relay.example");
 	assert_int_equal(c->destinations[1].relay_port, 2500);

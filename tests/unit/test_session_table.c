@@ -240,13 +240,14 @@ walk_one(struct walk *w, unsigned state, unsigned event, bool strict)
 {
 	const struct session_callbacks cb = { on_ready, on_done, on_closed };
 	struct session_addr addr = { .len = sizeof(struct sockaddr_in) };
+	struct demand demand = { .level = DEMAND_MAY };
 	struct session_target target = { .host = "mx.example",
-		.addrs = &addr, .addr_count = 1 };
+		.addrs = &addr, .addr_count = 1, .demand = &demand };
 	bool reply = event >= SESSION_EV_2XX && event <= SESSION_EV_5XX;
 	unsigned next = next_of(state, event, strict);
 
 	addr.addr.ss_family = AF_INET;
-	target.demand.level = strict ? DEMAND_ENCRYPT : DEMAND_MAY;
+	demand.level = strict ? DEMAND_ENCRYPT : DEMAND_MAY;
 	memset(&w->rcpt.outcome, 0, sizeof(w->rcpt.outcome));
 	w->done = w->closed = 0;
 	w->s = session_start(&w->env, &target, &cb, w);

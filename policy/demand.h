@@ -1,0 +1,82 @@
+/*
+ * A demand: what one connection to one host must achieve before mail may
+ * travel on it, and who said so.  Plain data, owned by whoever holds it;
+ * nothing that comes later weakens it.
+ */
+#ifndef POLICY_DEMAND_H
+#define POLICY_DEMAND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum demand_level {		/* later ones are not weaker */
+	DEMAND_NONE = 0,	/* do not use TLS */
+	DEMAND_MAY,		/* use TLS when offered, any certificate; fall
+				 * back to clear text (RFC 7435) */
+	DEMAND_ENCRYPT,		/* TLS or nothing, certificate not verified */
+	DEMAND_FINGERPRINT,	/* TLS, certificate or key is a known one */
+	DEMAND_PKIX,		/* TLS, certificate by a known CA for a name */
+	DEMAND_DANE		/* TLS, certificate matches TLSA (RFC 7672) */
+};
+
+enum demand_why {		/* the rule that decided; why= in the log */
+	WHY_DEFAULT = 0,	/* nobody demanded anything */
+	WHY_LOCAL,		/* a destination or host rule */
+	WHY_OVERRIDE,		/* a rule that may weaken, and did */
+	WHY_REQUIRE_TLS,	/* require-tls = yes */
+	WHY_HOSTS_REQUIRE,	/* hosts-require-tls */
+	WHY_HOSTS_AVOID,	/* hosts-avoid-tls */
+	WHY_DANE,		/* TLSA records of the host */
+	WHY_DANE_UNUSABLE	/* TLSA records, none usable: encrypt */
+};
+
+const char *demand_level_name(enum demand_level);
+const char *demand_why_name(enum demand_why);
+
+#define DEMAND_TLSA_MAX 32	/* records of a host that are looked at */
+#define DEMAND_NAMES_MAX 16	/* reference identifiers */
+#define DEMAND_PRINTS_MAX 16
+
+struct demand_tlsa {		/* a usable record (RFC 6698 2.1) */
+	uint8_t usage, selector, matching;
+	uint8_t *data;
+	size_t len;
+};
+
+struct demand {
+	enum demand_level level;
+	enum demand_why why;
+	/* DANE: SNI and first reference name (RFC 7672 2.2.3, 3.2.2). */
+	char *tlsa_base;
+	struct demand_tlsa *tlsa;
+	size_t tlsa_count;
+	char **names;		/* reference identifiers; ".d" for below d */
+	size_t name_count;
+	char **prints;		/* lower-case hex SHA-256 */
+	size_t print_count;
+	char *sni;		/* NULL: tlsa_base or the host's name */
+	char *ca_file;		/* NULL: the configured one */
+	char *ciphers;		/* OpenSSL cipher list, NULL: default */
+	char *cert_file, *key_file;	/* client certificate, or NULL */
+	int min_version;	/* 0x0301.., 0: default of the level */
+};
+
+/* An empty demand of that level. */
+struct demand *demand_new(enum demand_level, enum demand_why);
+struct demand *demand_copy(const struct demand *);
+void demand_free(struct demand **);
+void demand_add_name(struct demand *, const char *name);
+void demand_add_tlsa(struct demand *, uint8_t usage, uint8_t selector,
+	uint8_t matching, const uint8_t *data, size_t len);
+void demand_add_print(struct demand *, const char *hex);
+
+/* True when clear text must never carry the message. */
+bool demand_forbids_clear(const struct demand *);
+/* True when a certificate is verified. */
+bool demand_verifies(const struct demand *);
+/* True when a connection made under `had` may carry a message that needs
+ * `need`: the same rule and the same identity in every field. */
+bool demand_same(const struct demand *had, const struct demand *need);
+
+#endif

@@ -1,0 +1,32 @@
+/*
+ * The demand for one host of a route: local rules and, where they leave it to
+ * DNS, TLSA lookups (RFC 7672 2.2).  The thinking is policy/'s; this asks the
+ * questions.
+ *
+ * host_policy_start() gives exactly one callback, never from within, or is
+ * cancelled.
+ */
+#ifndef SMTPD_OUT_HOST_POLICY_H
+#define SMTPD_OUT_HOST_POLICY_H
+
+#include "policy/policy.h"
+#include "smtpd-out/route.h"
+
+struct event_base;
+struct host_policy;
+
+struct host_policy_result {
+	struct demand *demand;		/* owned by the callback; NULL: skip */
+	struct outcome why;		/* then: why this host is not used */
+	enum demand_why rule;		/* and whose demand that was */
+};
+
+typedef void host_policy_cb(struct host_policy_result *, void *arg);
+
+/* route outlives the lookup. */
+struct host_policy *host_policy_start(struct event_base *, struct resolver *,
+	const struct conf *, const char *destination, const struct route *,
+	size_t host, host_policy_cb *, void *arg);
+void host_policy_cancel(struct host_policy **);
+
+#endif

@@ -1,0 +1,258 @@
+/*
+ * Certificate verification as demanded.
+ *
+ * DANE is OpenSSL's own (RFC 7671, with digest agility); we give it usable
+ * records only, take the subject's CN out of consideration, and never let it
+ * fall back to PKIX: without a record that it accepted there is no connection.
+ */
+#include "config.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/x509v3.h>
+
+#include "base/str.h"
+#include "smtpd-out/tls_verify.h"
+
+#define PRINT_BYTES 32
+
+static const int versions[] = {
+	[CONF_TLS_VERSION_DEFAULT] = TLS1_2_VERSION,
+	[CONF_TLS_1_0] = TLS1_VERSION,
+	[CONF_TLS_1_1] = TLS1_1_VERSION,
+	[CONF_TLS_1_2] = TLS1_2_VERSION,
+	[CONF_TLS_1_3] = TLS1_3_VERSION,
+};
+
+static bool
+apply_versions(SSL *ssl, const struct demand *d, const struct conf *conf)
+{
+	int oldest = d->level <= DEMAND_MAY ? versions[conf->may_min_version] :
+		versions[conf->min_version];
+	const char *ciphers = d->ciphers != NULL ? d->ciphers : conf->ciphers;
+
+	if (d->min_version != 0)
+		oldest = d->min_version;
+	if (SSL_set_min_proto_version(ssl, oldest) != 1)
+		return false;
+	if (ciphers != NULL && SSL_set_cipher_list(ssl, ciphers) != 1)
+		return false;
+	/* RFC 7435: where clear text would do, weak TLS is still better, and
+	 * old servers have small keys. */
+	if (d->level <= DEMAND_MAY)
+		SSL_set_security_level(ssl, 0);
+	return true;
+}
+
+static bool
+apply_certificate(SSL *ssl, const struct demand *d)
+{
+	if (d->cert_file == NULL)
+		return true;
+	return SSL_use_certificate_chain_file(ssl, d->cert_file) == 1 &&
+		SSL_use_PrivateKey_file(ssl, d->key_file, SSL_FILETYPE_PEM) ==
+		1 && SSL_check_private_key(ssl) == 1;
+}
+
+/* Names are looked for in subjectAltName alone; a wildcard is a whole left-most
+ * label.  A reference ".d" is any name below d. */
+static bool
+apply_names(SSL *ssl, const struct demand *d)
+{
+	SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS |
+		X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
+	for (size_t i = 0; i < d->name_count; i++)
+		if (SSL_add1_host(ssl, d->names[i]) != 1)
+			return false;
+	return true;
+}
+
+static bool
+apply_dane(SSL *ssl, const struct demand *d)
+{
+	size_t accepted = 0;
+
+	if (d->tlsa_count == 0 || d->tlsa_base == NULL ||
+	    SSL_dane_enable(ssl, d->tlsa_base) <= 0)
+		return false;
+	(void)SSL_dane_set_flags(ssl, DANE_FLAG_NO_DANE_EE_NAMECHECKS);
+	for (size_t i = 0; i < d->tlsa_count; i++) {
+		const struct demand_tlsa *t = &d->tlsa[i];
+		int rc = SSL_dane_tlsa_add(ssl, t->usage, t->selector,
+			t->matching, t->data, t->len);
+
+		if (rc < 0)
+			return false;
+		accepted += rc > 0;
+	}
+	ERR_clear_error();	/* of records it did not take */
+	if (accepted == 0)
+		return false;
+	SSL_set_verify(ssl, SSL_VERIFY_PEER, NULL);
+	return apply_names(ssl, d);
+}
+
+static bool
+apply_pkix(SSL *ssl, const struct demand *d, const struct conf *conf)
+{
+	X509_STORE *store = X509_STORE_new();
+	const char *file = d->ca_file != NULL ? d->ca_file : conf->ca_file;
+
+	if (store == NULL || d->name_count == 0 ||
+	    X509_STORE_load_file(store, file) != 1 ||
+	    SSL_set0_verify_cert_store(ssl, store) != 1) {
+		X509_STORE_free(store);
+		return false;
+	}
+	SSL_set_verify(ssl, SSL_VERIFY_PEER, NULL);
+	return apply_names(ssl, d);
+}
+
+static bool
+has_print(const struct demand *d, const uint8_t digest[PRINT_BYTES])
+{
+	char hex[PRINT_BYTES * 2 + 1];
+
+	for (size_t i = 0; i < PRINT_BYTES; i++)
+		(void)snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+	for (size_t i = 0; i < d->print_count; i++)
+		if (strcmp(d->prints[i], hex) == 0)
+			return true;
+	return false;
+}
+
+/* The certificate itself, or its public key (SubjectPublicKeyInfo). */
+static bool
+print_matches(X509 *cert, const struct demand *d)
+{
+	uint8_t digest[EVP_MAX_MD_SIZE];
+	unsigned len = 0;
+	uint8_t *der = NULL;
+	int der_len;
+	bool found;
+
+	if (X509_digest(cert, EVP_sha256(), digest, &len) != 1)
+		return false;
+	if (has_print(d, digest))
+		return true;
+	der_len = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(cert), &der);
+	found = der_len > 0 && EVP_Digest(der, (size_t)der_len, digest, &len,
+		EVP_sha256(), NULL) == 1 && has_print(d, digest);
+	OPENSSL_free(der);
+	return found;
+}
+
+/* ---- before the handshake ---- */
+
+static bool
+apply_level(SSL *ssl, const struct demand *d, const struct conf *conf)
+{
+	switch (d->level) {
+	case DEMAND_DANE:
+		return apply_dane(ssl, d);
+	case DEMAND_PKIX:
+		return apply_pkix(ssl, d, conf);
+	case DEMAND_FINGERPRINT:
+		return d->print_count > 0;
+	case DEMAND_NONE:
+	case DEMAND_MAY:
+	case DEMAND_ENCRYPT:
+		break;
+	}
+	return true;
+}
+
+bool
+tls_verify_apply(SSL *ssl, const struct demand *d, const struct conf *conf)
+{
+	SSL_set_verify(ssl, SSL_VERIFY_NONE, NULL);
+	return apply_versions(ssl, d, conf) && apply_certificate(ssl, d) &&
+		apply_level(ssl, d, conf);
+}
+
+/* ---- after it ---- */
+
+static bool
+peer_print_matches(const SSL *ssl, const struct demand *d)
+{
+	X509 *leaf = SSL_get1_peer_certificate(ssl);
+	bool found = leaf != NULL && print_matches(leaf, d);
+
+	X509_free(leaf);
+	return found;
+}
+
+bool
+tls_verify_done(SSL *ssl, const struct demand *d)
+{
+	bool verified = SSL_get_verify_result(ssl) == X509_V_OK &&
+		SSL_get_verify_mode(ssl) == SSL_VERIFY_PEER;
+
+	switch (d->level) {
+	case DEMAND_DANE:
+		return verified && SSL_get0_dane_authority(ssl, NULL, NULL) >=
+			0;
+	case DEMAND_PKIX:
+		return verified;
+	case DEMAND_FINGERPRINT:
+		return peer_print_matches(ssl, d);
+	case DEMAND_NONE:
+	case DEMAND_MAY:
+	case DEMAND_ENCRYPT:
+		break;
+	}
+	return true;
+}
+
+static const struct {
+	long code;
+	enum tls_failure failure;
+	const char *text;
+} faults[] = {
+	{ X509_V_ERR_DANE_NO_MATCH, TLS_FAILURE_VALIDATION,
+	    "the certificate matches none of the TLSA records" },
+	{ X509_V_ERR_HOSTNAME_MISMATCH, TLS_FAILURE_HOST_MISMATCH,
+	    "the certificate is for another name" },
+	{ X509_V_ERR_CERT_HAS_EXPIRED, TLS_FAILURE_EXPIRED,
+	    "the certificate has expired" },
+	{ X509_V_ERR_CERT_NOT_YET_VALID, TLS_FAILURE_VALIDATION,
+	    "the certificate is not valid yet" },
+	{ X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT, TLS_FAILURE_NOT_TRUSTED,
+	    "the certificate is self-signed" },
+	{ X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN, TLS_FAILURE_NOT_TRUSTED,
+	    "the certificate's authority is not trusted" },
+	{ X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT, TLS_FAILURE_NOT_TRUSTED,
+	    "the certificate's authority is not known" },
+	{ X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY,
+	    TLS_FAILURE_NOT_TRUSTED,
+	    "the certificate's authority is not known" },
+	{ X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE, TLS_FAILURE_NOT_TRUSTED,
+	    "the certificate's authority is not known" },
+	{ X509_V_ERR_CERT_UNTRUSTED, TLS_FAILURE_NOT_TRUSTED,
+	    "the certificate is not trusted" },
+};
+
+void
+tls_verify_explain(const SSL *ssl, const struct demand *d,
+	enum tls_failure *failure, char *text, size_t text_bytes)
+{
+	long code = SSL_get_verify_result(ssl);
+
+	/* Without verification the result says nothing of the failure. */
+	if (code == X509_V_OK || SSL_get_verify_mode(ssl) != SSL_VERIFY_PEER)
+		return;
+	*failure = TLS_FAILURE_VALIDATION;
+	(void)str_copy(text, text_bytes, X509_verify_cert_error_string(code));
+	for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
+		if (faults[i].code != code)
+			continue;
+		*failure = faults[i].failure;
+		(void)str_copy(text, text_bytes, faults[i].text);
+	}
+	if (code == X509_V_ERR_HOSTNAME_MISMATCH && d->name_count > 0)
+		(void)snprintf(text, text_bytes, "the certificate is not for "
+			"%s", d->names[0]);
+}

@@ -1,0 +1,30 @@
+/*
+ * From a demand to what OpenSSL verifies in the handshake, and from its verdict
+ * to words.  Private to tls.c.
+ */
+#ifndef SMTPD_OUT_TLS_VERIFY_H
+#define SMTPD_OUT_TLS_VERIFY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <openssl/ssl.h>
+
+#include "base/conf.h"
+#include "base/err.h"
+#include "policy/demand.h"
+
+/* False when the demand cannot be applied whole: the connection must then not
+ * be made. */
+bool tls_verify_apply(SSL *, const struct demand *, const struct conf *);
+
+/* After a handshake that succeeded: what was demanded is there.  Asked of every
+ * connection, whatever the library said before. */
+bool tls_verify_done(SSL *, const struct demand *);
+
+/* After a failed handshake: replaces text and failure when it was the
+ * certificate that failed; leaves them otherwise. */
+void tls_verify_explain(const SSL *, const struct demand *,
+	enum tls_failure *failure, char *text, size_t text_bytes);
+
+#endif
