@@ -136,7 +136,8 @@ receive(struct ipc *ipc)
 		keep_fds(ipc, &msg);
 		return (size_t)n;
 	}
-	if (n == 0)
+	/* Reset: it ended before it had read everything of ours. */
+	if (n == 0 || errno == ECONNRESET)
 		ipc_fail(ipc, IPC_WHY_EOF);
 	else if (errno != EAGAIN && errno != EINTR)
 		ipc_fail(ipc, strerror(errno));
@@ -222,6 +223,9 @@ on_readable(evutil_socket_t fd, short what, void *arg)
 		total += n;
 		while (!ipc->failed && take_frame(ipc))
 			;
+		/* It comes with the first byte of the frame it belongs to. */
+		if (ipc->in.len == 0 && ipc->fd_count > 0)
+			ipc_fail(ipc, "descriptor not announced");
 	} while (n > 0 && total < READ_TURN && !ipc->failed);
 	if (ipc->flush_cb != NULL)
 		ipc->flush_cb(ipc->flush_arg);
