@@ -96,13 +96,16 @@ msg_rejected_encode(const struct msg_rejected *msg, struct buf *out)
 	return ST_OK;
 }
 
-/* A string into a fixed field; too long is a fault, NULL is "". */
+/* A string into a fixed field; too long is a fault, NULL is "".  Sanitised
+ * again: no process trusts the text of another. */
 static void
 get_fixed(struct reader *in, char *out, size_t out_bytes)
 {
 	char *text = reader_str(in, out_bytes - 1);
 
-	(void)str_copy(out, out_bytes, text == NULL ? "" : text);
+	out[0] = '\0';
+	if (text != NULL)
+		str_sanitise(out, out_bytes, text, strlen(text));
 	free(text);
 }
 
@@ -164,11 +167,9 @@ put_outcome(struct buf *out, const struct outcome *o)
 	return ST_OK;
 }
 
-/* Text from a worker is sanitised again: the parent trusts no child. */
 static void
 get_outcome(struct reader *in, struct outcome *o)
 {
-	char text[OUTCOME_TEXT_MAX];
 	unsigned bits;
 
 	memset(o, 0, sizeof(*o));
@@ -181,8 +182,7 @@ get_outcome(struct reader *in, struct outcome *o)
 	o->tls_failure = (enum tls_failure)reader_u8(in);
 	o->code = reader_u16(in);
 	get_fixed(in, o->enhanced, sizeof(o->enhanced));
-	get_fixed(in, text, sizeof(text));
-	str_sanitise(o->text, sizeof(o->text), text, strlen(text));
+	get_fixed(in, o->text, sizeof(o->text));
 	if (o->scope > SCOPE_DESTINATION || o->verdict > VERDICT_NEVER ||
 	    o->verdict == VERDICT_NONE ||
 	    o->tls_failure >= TLS_FAILURE_COUNT || o->stage > STAGE_QUEUE ||

@@ -1,0 +1,496 @@
+/*
+ * Payloads between processes: out and in again, cut at every byte, changed at
+ * every byte.
+ */
+#include "config.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/mem.h"
+#include "base/str.h"
+#include "smtpd-out/ipc_msg.h"
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+static struct envelope *
+sample(void)
+{
+	struct envelope *env = envelope_new("s@x.example");
+
+	envelope_add_rcpt(env, "a@y.example", "y.example")->id = 7;
+	envelope_add_rcpt(env, "b@y.example", "y.example")->id = 8;
+	return env;
+}
+
+/* What each kind of payload has: encode a sample, decode and check or refuse
+ * (false). */
+struct kind {
+	const char *name;
+	void (*encode)(struct buf *);
+	bool (*decode)(struct reader *, bool check);
+};
+
+static void
+encode_submit(struct buf *out)
+{
+	struct msg_submit msg = { .env = sample(), .body = (const uint8_t *)
+		"a\0b", .body_len = 3 };
+
+	if (msg_submit_encode(&msg, out) != ST_OK)
+		out->len = 0;
+	envelope_free(&msg.env);
+}
+
+static bool
+decode_submit(struct reader *in, bool check)
+{
+	struct msg_submit msg;
+	enum status st = msg_submit_decode(in, &msg);
+
+	if (st != ST_OK) {
+		assert_null(msg.env);
+		return false;
+	}
+	if (check) {
+		assert_string_equal(msg.env->sender, "s@x.example");
+		assert_int_equal(msg.env->rcpt_count, 2);
+		assert_int_equal(msg.body_len, 3);
+		assert_memory_equal(msg.body, "a\0b", 3);
+		assert_int_equal(msg.file_token, 0);
+	}
+	assert_true(msg.env->rcpt_count > 0);
+	assert_true(msg.body != NULL || msg.body_len == 0);
+	envelope_free(&msg.env);
+	return true;
+}
+
+static void
+encode_submit_file(struct buf *out)
+{
+	struct msg_submit msg = { .env = sample(), .file_token = 0xabcdef };
+
+	if (msg_submit_encode(&msg, out) != ST_OK)
+		out->len = 0;
+	envelope_free(&msg.env);
+}
+
+static bool
+decode_submit_file(struct reader *in, bool check)
+{
+	struct msg_submit msg;
+
+	if (msg_submit_decode(in, &msg) != ST_OK)
+		return false;
+	if (check) {
+		assert_null(msg.body);
+		assert_int_equal(msg.file_token, 0xabcdef);
+	}
+	envelope_free(&msg.env);
+	return true;
+}
+
+static void
+encode_rejected(struct buf *out)
+{
+	const struct msg_rejected msg = { .code = 452, .enhanced = "4.3.1",
+		.text = "disk full" };
+
+	if (msg_rejected_encode(&msg, out) != ST_OK)
+		out->len = 0;
+}
+
+static bool
+decode_rejected(struct reader *in, bool check)
+{
+	struct msg_rejected msg;
+
+	if (msg_rejected_decode(in, &msg) != ST_OK)
+		return false;
+	if (check) {
+		assert_int_equal(msg.code, 452);
+		assert_string_equal(msg.enhanced, "4.3.1");
+		assert_string_equal(msg.text, "disk full");
+	}
+	return true;
+}
+
+static void
+encode_job(struct buf *out)
+{
+	char destination[] = "y.example";
+	struct msg_job msg = { .env = sample(), .destination = destination,
+		.attempt = 3, .body = (const uint8_t *)"", .body_len = 0 };
+
+	if (msg_job_encode(&msg, out) != ST_OK)
+		out->len = 0;
+	envelope_free(&msg.env);
+}
+
+static bool
+decode_job(struct reader *in, bool check)
+{
+	struct msg_job msg;
+
+	if (msg_job_decode(in, &msg) != ST_OK) {
+		assert_null(msg.env);
+		assert_null(msg.destination);
+		return false;
+	}
+	if (check) {
+		assert_string_equal(msg.destination, "y.example");
+		assert_int_equal(msg.attempt, 3);
+		assert_non_null(msg.body);	/* empty, but inline */
+		assert_int_equal(msg.body_len, 0);
+	}
+	msg_job_clear(&msg);
+	assert_null(msg.env);
+	return true;
+}
+
+static void
+fill_result(struct msg_rcpt_result *r, uint64_t id)
+{
+	memset(r, 0, sizeof(*r));
+	r->rcpt_id = id;
+	r->dsn_relayed = id % 2 == 1;
+	r->outcome = outcome_unsure("mx.example", "lost");
+	r->outcome.remote = true;
+	(void)str_copy(r->mx, sizeof(r->mx), "mx.example");
+	(void)str_copy(r->ip, sizeof(r->ip), "192.0.2.1");
+	(void)str_copy(r->tls, sizeof(r->tls), "encrypted");
+	(void)str_copy(r->why, sizeof(r->why), "default");
+	(void)str_copy(r->proto, sizeof(r->proto), "TLSv1.3");
+	(void)str_copy(r->cipher, sizeof(r->cipher), "AES");
+}
+
+static void
+encode_result(struct buf *out)
+{
+	struct msg_rcpt_result rcpts[2];
+	const struct msg_result msg = { .final = true, .rcpts = rcpts,
+		.rcpt_count = 2 };
+
+	fill_result(&rcpts[0], 1);
+	fill_result(&rcpts[1], 2);
+	if (msg_result_encode(&msg, out) != ST_OK)
+		out->len = 0;
+}
+
+static bool
+decode_result(struct reader *in, bool check)
+{
+	struct msg_rcpt_result want;
+	struct msg_result msg;
+
+	if (msg_result_decode(in, &msg) != ST_OK) {
+		assert_null(msg.rcpts);
+		return false;
+	}
+	for (size_t i = 0; i < msg.rcpt_count; i++)
+		assert_true(str_is_enhanced_code(
+			msg.rcpts[i].outcome.enhanced));
+	if (check) {
+		assert_true(msg.final);
+		assert_int_equal(msg.rcpt_count, 2);
+		for (size_t i = 0; i < 2; i++) {
+			fill_result(&want, i + 1);
+			assert_memory_equal(&msg.rcpts[i], &want,
+				sizeof(want));
+		}
+	}
+	msg_result_clear(&msg);
+	return true;
+}
+
+static const struct kind kinds[] = {
+	{ "submit", encode_submit, decode_submit },
+	{ "submit of a file", encode_submit_file, decode_submit_file },
+	{ "rejected", encode_rejected, decode_rejected },
+	{ "job", encode_job, decode_job },
+	{ "result", encode_result, decode_result },
+};
+
+static bool
+decode(const struct kind *k, const uint8_t *bytes, size_t len, bool check)
+{
+	uint8_t *copy = xmalloc(len);	/* exact, so that tools see overruns */
+	struct reader r;
+	bool ok;
+
+	memcpy(copy, bytes, len);
+	reader_init(&r, copy, len);
+	ok = k->decode(&r, check);
+	free(copy);
+	return ok;
+}
+
+static void
+test_round_trip(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < COUNT(kinds); i++) {
+		struct buf b;
+
+		buf_init(&b, 100000);
+		kinds[i].encode(&b);
+		if (!decode(&kinds[i], buf_data(&b), b.len, true))
+			fail_msg("%s", kinds[i].name);
+		/* One byte more is one too many. */
+		assert_int_equal(buf_put_u8(&b, 0), ST_OK);
+		assert_false(decode(&kinds[i], buf_data(&b), b.len, false));
+		buf_clear(&b);
+	}
+}
+
+static void
+test_cut(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < COUNT(kinds); i++) {
+		struct buf b, small;
+
+		buf_init(&b, 100000);
+		kinds[i].encode(&b);
+		for (size_t n = 0; n < b.len; n++) {
+			assert_false(decode(&kinds[i], buf_data(&b), n,
+				false));
+			/* Too little room is noticed as well. */
+			buf_init(&small, n);
+			kinds[i].encode(&small);
+			assert_int_equal(small.len, 0);
+			buf_clear(&small);
+		}
+		buf_clear(&b);
+	}
+}
+
+static void
+test_changed(void **state)
+{
+	static const uint8_t values[] = { 0, 1, 0x7f, 0x80, 0xff };
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(kinds); i++) {
+		struct buf b;
+
+		buf_init(&b, 100000);
+		kinds[i].encode(&b);
+		for (size_t n = 0; n < b.len; n++)
+			for (size_t v = 0; v < COUNT(values); v++) {
+				uint8_t old = b.mem[b.start + n];
+
+				b.mem[b.start + n] = values[v];
+				(void)decode(&kinds[i], buf_data(&b), b.len,
+					false);
+				b.mem[b.start + n] = old;
+			}
+		assert_true(decode(&kinds[i], buf_data(&b), b.len, true));
+		buf_clear(&b);
+	}
+}
+
+/* Counts that promise more than is there; memory stays in proportion. */
+static void
+test_hostile_counts(void **state)
+{
+	static const uint32_t counts[] = { 1, 2, 10000, 10001, 0x7fffffff,
+		0xffffffff };
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(counts); i++) {
+		struct msg_result msg;
+		struct reader r;
+		struct buf b;
+
+		buf_init(&b, 1000);
+		assert_int_equal(buf_put_u8(&b, 1), ST_OK);
+		assert_int_equal(buf_put_u32(&b, counts[i]), ST_OK);
+		assert_int_equal(buf_put(&b, "\0\0\0\0\0\0\0\1", 8), ST_OK);
+		reader_init(&r, buf_data(&b), b.len);
+		assert_int_equal(msg_result_decode(&r, &msg), ST_PARSE);
+		buf_clear(&b);
+	}
+}
+
+static void
+test_no_recipients(void **state)
+{
+	struct msg_submit submit = { .env = envelope_new("") };
+	struct msg_result result = { .final = true };
+	struct reader r;
+	struct buf b;
+
+	(void)state;
+	buf_init(&b, 1000);
+	assert_int_equal(msg_submit_encode(&submit, &b), ST_OK);
+	envelope_free(&submit.env);
+	reader_init(&r, buf_data(&b), b.len);
+	assert_int_equal(msg_submit_decode(&r, &submit), ST_PARSE);
+	buf_clear(&b);
+	/* A result without recipients ends a job. */
+	assert_int_equal(msg_result_encode(&result, &b), ST_OK);
+	reader_init(&r, buf_data(&b), b.len);
+	assert_int_equal(msg_result_decode(&r, &result), ST_OK);
+	assert_true(result.final);
+	assert_int_equal(result.rcpt_count, 0);
+	msg_result_clear(&result);
+	buf_clear(&b);
+}
+
+static const struct outcome_case {
+	int scope, verdict, stage, code;
+	const char *enhanced;
+	bool ok;
+} outcome_cases[] = {
+	{ SCOPE_RCPT, VERDICT_DONE, STAGE_EOM, 250, "2.0.0", true },
+	{ SCOPE_DESTINATION, VERDICT_NEVER, STAGE_QUEUE, 599, "5.0.0", true },
+	{ SCOPE_DESTINATION + 1, VERDICT_DONE, STAGE_EOM, 250, "2.0.0",
+		false },
+	{ SCOPE_RCPT, VERDICT_NONE, STAGE_EOM, 250, "2.0.0", false },
+	{ SCOPE_RCPT, VERDICT_NEVER + 1, STAGE_EOM, 250, "2.0.0", false },
+	{ SCOPE_RCPT, VERDICT_DONE, STAGE_QUEUE + 1, 250, "2.0.0", false },
+	{ SCOPE_RCPT, VERDICT_DONE, STAGE_EOM, 600, "2.0.0", false },
+	{ SCOPE_RCPT, VERDICT_DONE, STAGE_EOM, 250, "", false },
+	{ SCOPE_RCPT, VERDICT_DONE, STAGE_EOM, 250, "2.0", false },
+	{ SCOPE_RCPT, VERDICT_DONE, STAGE_EOM, 250, "2.0.0\n", false },
+};
+
+static void
+test_outcomes(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < COUNT(outcome_cases); i++) {
+		const struct outcome_case *c = &outcome_cases[i];
+		struct msg_rcpt_result rcpt;
+		struct msg_result msg = { .rcpts = &rcpt, .rcpt_count = 1 };
+		struct reader r;
+		struct buf b;
+
+		fill_result(&rcpt, 1);
+		rcpt.outcome.scope = (enum outcome_scope)c->scope;
+		rcpt.outcome.verdict = (enum outcome_verdict)c->verdict;
+		rcpt.outcome.stage = (enum outcome_stage)c->stage;
+		rcpt.outcome.code = c->code;
+		(void)str_copy(rcpt.outcome.enhanced,
+			sizeof(rcpt.outcome.enhanced), c->enhanced);
+		buf_init(&b, 10000);
+		assert_int_equal(msg_result_encode(&msg, &b), ST_OK);
+		reader_init(&r, buf_data(&b), b.len);
+		if (msg_result_decode(&r, &msg) != (c->ok ? ST_OK : ST_PARSE))
+			fail_msg("case %zu", i);
+		msg_result_clear(&msg);
+		buf_clear(&b);
+	}
+}
+
+/* A worker's text is remote text, all of it. */
+static void
+test_result_is_sanitised(void **state)
+{
+	static const char evil[] = "x\r\nBcc: y\x1b\xff";
+	struct msg_rcpt_result rcpt;
+	struct msg_result msg = { .rcpts = &rcpt, .rcpt_count = 1 };
+	struct reader r;
+	struct buf b;
+
+	(void)state;
+	fill_result(&rcpt, 1);
+	memcpy(rcpt.outcome.text, evil, sizeof(evil));
+	memcpy(rcpt.mx, evil, sizeof(evil));
+	memcpy(rcpt.ip, evil, sizeof(evil));
+	memcpy(rcpt.cipher, evil, sizeof(evil));
+	buf_init(&b, 10000);
+	assert_int_equal(msg_result_encode(&msg, &b), ST_OK);
+	reader_init(&r, buf_data(&b), b.len);
+	assert_int_equal(msg_result_decode(&r, &msg), ST_OK);
+	assert_string_equal(msg.rcpts[0].outcome.text, "x??Bcc: y??");
+	assert_string_equal(msg.rcpts[0].mx, "x??Bcc: y??");
+	assert_string_equal(msg.rcpts[0].ip, "x??Bcc: y??");
+	assert_string_equal(msg.rcpts[0].cipher, "x??Bcc: y??");
+	msg_result_clear(&msg);
+	buf_clear(&b);
+}
+
+/* A body above what may travel inline. */
+static void
+test_large_body(void **state)
+{
+	size_t len = 4 << 20;
+	struct msg_submit msg = { .env = sample() };
+	uint8_t *body = xcalloc(len + 1, 1);
+	struct reader r;
+	struct buf b;
+
+	(void)state;
+	for (size_t extra = 0; extra < 2; extra++) {
+		struct msg_submit back;
+
+		msg.body = body;
+		msg.body_len = len + extra;
+		buf_init(&b, IPC_PAYLOAD_MAX);
+		assert_int_equal(msg_submit_encode(&msg, &b), ST_OK);
+		reader_init(&r, buf_data(&b), b.len);
+		assert_int_equal(msg_submit_decode(&r, &back), extra == 0 ?
+			ST_OK : ST_PARSE);
+		envelope_free(&back.env);
+		buf_clear(&b);
+	}
+	envelope_free(&msg.env);
+	free(body);
+}
+
+/* Each type has one direction, and a child has none to another. */
+static void
+test_directions(void **state)
+{
+	static const enum ipc_side sides[] = { IPC_PARENT, IPC_INJECT,
+		IPC_WORKER };
+
+	(void)state;
+	for (unsigned type = 0; type <= IPC_TYPE_COUNT; type++) {
+		unsigned down = 0, up = 0;
+
+		for (size_t f = 0; f < 3; f++)
+			for (size_t t = 0; t < 3; t++) {
+				const struct ipc_msg_row *row = ipc_msg_row(
+					(uint16_t)type, sides[f], sides[t]);
+
+				if (row == NULL)
+					continue;
+				assert_true(f == 0 || t == 0);
+				assert_true(f != t);
+				assert_non_null(row->name);
+				assert_true(row->min_bytes <= row->max_bytes);
+				assert_true(row->max_bytes <=
+					IPC_PAYLOAD_MAX);
+				down += f == 0;
+				up += t == 0;
+			}
+		assert_true(down == 0 || up == 0);
+		assert_int_equal(down + up > 0, type != IPC_NONE &&
+			type != IPC_TYPE_COUNT);
+	}
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_cut),
+		cmocka_unit_test(test_changed),
+		cmocka_unit_test(test_hostile_counts),
+		cmocka_unit_test(test_no_recipients),
+		cmocka_unit_test(test_outcomes),
+		cmocka_unit_test(test_result_is_sanitised),
+		cmocka_unit_test(test_large_body),
+		cmocka_unit_test(test_directions),
+	};
+
+	return cmocka_run_group_tests_name("ipc_msg", tests, NULL, NULL);
+}
