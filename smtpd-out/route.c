@@ -18,6 +18,7 @@
 struct route_local {
 	struct sockaddr_storage *addrs;
 	size_t count;
+	bool configured;		/* these, and no others */
 };
 
 struct host_lookup {
@@ -71,7 +72,8 @@ route_local_new(const struct conf *conf)
 	for (size_t i = 0; i < conf->local_addr_count; i++)
 		local_add(local,
 			(const struct sockaddr *)&conf->local_addrs[i].addr);
-	if (conf->local_addr_count > 0 || getifaddrs(&all) != 0)
+	local->configured = conf->local_addr_count > 0;
+	if (local->configured || getifaddrs(&all) != 0)
 		return local;
 	for (struct ifaddrs *i = all; i != NULL; i = i->ifa_next)
 		if (i->ifa_addr != NULL)
@@ -89,25 +91,48 @@ route_local_free(struct route_local **localp)
 	mem_free(localp);
 }
 
-static bool
-same_host(const struct sockaddr *a, const struct sockaddr *b)
+/* The address bytes; those of IPv4 also when it comes dressed as IPv6. */
+static const uint8_t *
+addr_bytes(const struct sockaddr *addr, size_t *len_out)
 {
-	if (a->sa_family != b->sa_family)
-		return false;
-	if (a->sa_family == AF_INET)
-		return memcmp(&((const struct sockaddr_in *)a)->sin_addr,
-			&((const struct sockaddr_in *)b)->sin_addr, 4) == 0;
-	return memcmp(&((const struct sockaddr_in6 *)a)->sin6_addr,
-		&((const struct sockaddr_in6 *)b)->sin6_addr, 16) == 0;
+	const struct sockaddr_in6 *in6 = (const void *)addr;
+	const struct sockaddr_in *in = (const void *)addr;
+
+	*len_out = 4;
+	if (addr->sa_family == AF_INET)
+		return (const uint8_t *)&in->sin_addr;
+	if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr))
+		return in6->sin6_addr.s6_addr + 12;
+	*len_out = 16;
+	return in6->sin6_addr.s6_addr;
+}
+
+/* Addresses that lead home from any machine: 127/8, 0/8, ::1 and ::. */
+static bool
+leads_home(const uint8_t *bytes, size_t len)
+{
+	static const uint8_t zero[15];
+
+	if (len == 4)
+		return bytes[0] == 127 || bytes[0] == 0;
+	return memcmp(bytes, zero, 15) == 0 && bytes[15] <= 1;
 }
 
 bool
 route_local_match(const struct route_local *local,
 	const struct sockaddr *addr)
 {
-	for (size_t i = 0; i < local->count; i++)
-		if (same_host((const struct sockaddr *)&local->addrs[i], addr))
+	size_t len, other_len;
+	const uint8_t *bytes = addr_bytes(addr, &len), *other;
+
+	if (!local->configured && leads_home(bytes, len))
+		return true;
+	for (size_t i = 0; i < local->count; i++) {
+		other = addr_bytes((const struct sockaddr *)&local->addrs[i],
+			&other_len);
+		if (len == other_len && memcmp(bytes, other, len) == 0)
 			return true;
+	}
 	return false;
 }
 
@@ -163,16 +188,20 @@ shuffle_and_sort(struct route *route, uint32_t (*random)(void))
 		}
 }
 
-/* Every host failed to give an address: the gentlest reason counts. */
+/* Every host failed to give an address: the gentlest reason counts, and now
+ * speaks for the destination. */
 static struct outcome
 no_address_outcome(const struct route *route, const char *destination)
 {
+	struct outcome o = outcome_no_address(destination);
+
+	if (route->host_count == 1)
+		o = route->hosts[0].outcome;
 	for (size_t i = 0; i < route->host_count; i++)
 		if (route->hosts[i].outcome.verdict == VERDICT_LATER)
-			return route->hosts[i].outcome;
-	if (route->host_count == 1)
-		return route->hosts[0].outcome;
-	return outcome_no_address(destination);
+			o = route->hosts[i].outcome;
+	o.scope = SCOPE_DESTINATION;
+	return o;
 }
 
 static void
@@ -308,10 +337,15 @@ host_verdict(struct route_lookup *l, struct host_lookup *h)
 		return;
 	if (h->later)
 		host->outcome = outcome_dns_later(host->name, h->why);
+	else if (l->relay)	/* the operator's mistake, not the sender's */
+		host->outcome = outcome_dns_later(host->name,
+			"the relay has no address");
 	else if (l->implicit && h->absent)
 		host->outcome = outcome_no_domain(host->name);
 	else
 		host->outcome = outcome_no_address(l->destination);
+	/* Another host may still have one. */
+	host->outcome.scope = SCOPE_HOST;
 }
 
 static enum dns_security
@@ -418,6 +452,14 @@ is_null_mx(const struct dns_answer *answer)
 static void
 hosts_from_mx(struct route_lookup *l, struct dns_answer *answer)
 {
+	/* Any of one preference may be among those that are looked at. */
+	for (size_t i = answer->count; i > 1; i--) {
+		size_t j = random_32() % i;
+		struct dns_record swap = answer->records[i - 1];
+
+		answer->records[i - 1] = answer->records[j];
+		answer->records[j] = swap;
+	}
 	qsort(answer->records, answer->count, sizeof(answer->records[0]),
 		mx_order);
 	for (size_t i = 0; i < answer->count &&
@@ -480,7 +522,7 @@ add_literal(struct route_lookup *l, const char *text)
 	inner[len - 2] = '\0';
 	if (strncmp(inner, "ipv6:", 5) == 0)
 		addr += 5;
-	if (strchr(addr, ':') != NULL)
+	if (addr > inner || strchr(addr, ':') != NULL)
 		family = AF_INET6;
 	if (inet_pton(family, addr, bytes) != 1)
 		return false;
