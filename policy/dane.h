@@ -10,7 +10,7 @@
 
 enum dane_fault {
 	DANE_USABLE = 0,
-	DANE_USAGE_PKIX,	/* usage 0 or 1: not for SMTP (RFC 7672 3.1.3) */
+	DANE_USAGE_PKIX,	/* 0 or 1: not for SMTP (RFC 7672 3.1.3) */
 	DANE_USAGE_UNKNOWN,
 	DANE_SELECTOR_UNKNOWN,
 	DANE_MATCHING_UNKNOWN,

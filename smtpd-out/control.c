@@ -165,12 +165,19 @@ on_row(const struct spool_row *row, void *arg)
 static void
 list_page(struct client *c)
 {
+	uint64_t rows = c->rows;
 	bool more = false;
 	enum status st = spool_list(c->control->spool, &c->filter, &c->after,
 		PAGE, on_row, c, &more);
 
-	if (st == ST_OK && more)
+	if (st == ST_OK && more) {
+		/* Nothing matched so far: go on in the next turn. */
+		if (c->rows == rows)
+			bufferevent_trigger(c->bev, EV_WRITE,
+				BEV_TRIG_IGNORE_WATERMARKS |
+				BEV_TRIG_DEFER_CALLBACKS);
 		return;
+	}
 	c->listing = false;
 	send_end(c, json_pack("{s:I}", "rows", (json_int_t)c->rows),
 		st == ST_OK ? NULL : spool_error(c->control->spool));

@@ -400,6 +400,17 @@ port_send_job(uint64_t worker, uint64_t job, const struct buf *payload,
 		ST_OK;
 }
 
+static void
+port_broken(void *arg)
+{
+	struct parent *p = arg;
+
+	log_error("spool", "reason", spool_error(p->spool), "action",
+		"this process ends, to start afresh", NULL);
+	p->status = EX_IOERR;
+	(void)event_base_loopbreak(p->base);
+}
+
 /* ---- signals ---- */
 
 static void
@@ -623,6 +634,7 @@ parent_main(const char *conf_path, char *conf_text, struct conf *conf)
 		.body_file = port_body_file,
 		.worker_for = port_worker_for,
 		.send_job = port_send_job,
+		.broken = port_broken,
 		.arg = p,
 	};
 	int status;

@@ -350,6 +350,8 @@ commit(struct queue *q)
 		return;
 	if (transaction(q, apply_all, NULL) != ST_OK) {
 		commit_singly(q);
+		if (spool_broken(q->spool) && q->port.broken != NULL)
+			q->port.broken(q->port.arg);
 	} else {
 		results_done(q);
 		while ((op = TAILQ_FIRST(&q->submits)) != NULL)

@@ -32,6 +32,8 @@ struct queue_port {
 		void *arg);
 	bool (*send_job)(uint64_t worker, uint64_t job, const struct buf *,
 		int fd, void *arg);
+	/* The spool takes nothing until this process has been replaced. */
+	void (*broken)(void *arg);
 	void *arg;
 };
 

@@ -353,6 +353,12 @@ checkpoint(struct spool *s, int mode)
 	return rc == SQLITE_OK;
 }
 
+bool
+spool_broken(const struct spool *s)
+{
+	return s->broken;
+}
+
 enum status
 spool_begin(struct spool *s)
 {

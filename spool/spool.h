@@ -46,6 +46,8 @@ enum status spool_open(const char *url, const struct spool_options *,
 	struct spool **out, char *err, size_t err_bytes) MUST_CHECK;
 void spool_close(struct spool **);
 const char *spool_error(const struct spool *);	/* of the last failure */
+/* True after a failed fsync: nothing is stored until the process restarts. */
+bool spool_broken(const struct spool *);
 
 enum status spool_begin(struct spool *) MUST_CHECK;
 enum status spool_commit(struct spool *) MUST_CHECK;

@@ -315,8 +315,9 @@ test_body_limit(void **state)
 	struct walk w = { .conf.timeout.block_ms = 100000 };
 	const struct session_callbacks cb = { on_ready, on_done, on_closed };
 	struct session_addr addr = { .len = sizeof(struct sockaddr_in) };
-	struct session_target target = { .host = "mx.example",
-		.addrs = &addr, .addr_count = 1 };
+	const struct demand demand = { .level = DEMAND_MAY };
+	const struct session_target target = { .host = "mx.example",
+		.addrs = &addr, .addr_count = 1, .demand = &demand };
 
 	(void)state;
 	w.env.base = event_base_new();
