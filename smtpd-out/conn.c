@@ -349,8 +349,8 @@ write_out(struct conn *c)
 	}
 	if (st == ST_AGAIN && c->tls == NULL)
 		(void)event_add(c->ev_write, NULL);
-	if (c->out.len == 0)
-		buf_clear(&c->out);
+	if (c->out.len == 0 && !c->watch_written)
+		buf_clear(&c->out);	/* in a body the next block follows */
 	if (moved && c->watch_written)
 		c->cb(CONN_WRITTEN, c->arg);
 	if (st == ST_EOF && c->phase == PHASE_OPEN)
@@ -504,6 +504,8 @@ void
 conn_watch(struct conn *c, bool input, bool written)
 {
 	c->watch_written = written;
+	if (!written && c->out.len == 0)
+		buf_clear(&c->out);
 	if (c->ev_read == NULL)
 		return;
 	if (input)

@@ -19,7 +19,7 @@
 
 #define CONN_STAGGER_MS 250		/* RFC 8305 section 8 */
 #define CONN_IN_MAX 16384		/* unread input */
-#define CONN_OUT_MAX (256U * 1024)	/* unsent output */
+#define CONN_OUT_MAX ((size_t)256 * 1024)	/* unsent output */
 
 struct conn;
 

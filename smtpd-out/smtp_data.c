@@ -151,7 +151,7 @@ smtp_data_next(struct smtp_data *d, struct buf *out)
 		p = d->body.data + d->offset;
 	else if (read_block(d->body.fd, d->offset, block, len) != ST_OK)
 		return ST_SYS;
-	s.to = buf_reserve(out, SMTP_DATA_ROOM);
+	s.to = buf_reserve(out, SMTP_DATA_ROOM(len));
 	if (s.to == NULL)
 		return ST_LIMIT;
 	if (d->form == SMTP_DATA_CHUNK)

@@ -20,8 +20,8 @@
 #include "smtpd-out/session.h"
 
 #define SMTP_DATA_BLOCK 65536	/* stored bytes taken at a time */
-/* Room that one call may need: every byte doubled, and what frames it. */
-#define SMTP_DATA_ROOM (2 * SMTP_DATA_BLOCK + 64)
+/* Room that a block may need: every byte doubled, and what frames it. */
+#define SMTP_DATA_ROOM(block) (2 * (block) + 64)
 
 enum smtp_data_form {
 	SMTP_DATA_NONE = 0,
@@ -42,11 +42,11 @@ void smtp_data_init(struct smtp_data *, const struct session_body *,
 	enum smtp_data_form);
 
 /*
- * Adds the next block to out, which must have SMTP_DATA_ROOM.  ST_OK: more is
- * to come; with BDAT one chunk was added.  ST_EOF: this was the last, the end
- * mark (the dot, or LAST) included.  ST_SYS: the body cannot be read to the
- * size it was said to have; nothing was added and the connection must be
- * closed, so that the peer never sees an end.
+ * Adds the next block to out.  ST_OK: more is to come; with BDAT one chunk was
+ * added.  ST_EOF: this was the last, the end mark (the dot, or LAST) included.
+ * ST_SYS: the body cannot be read to the size it was said to have; ST_LIMIT:
+ * out has not the room.  In both cases nothing was added, and the connection
+ * must be closed, so that the peer never sees an end.
  */
 enum status smtp_data_next(struct smtp_data *, struct buf *out) MUST_CHECK;
 

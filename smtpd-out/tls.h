@@ -44,7 +44,8 @@ struct tls_params {
 	const struct demand *demand;
 };
 
-/* NULL with a reason in err when the library or its files fail. */
+/* NULL with a reason in err when the library or its files fail.  OpenSSL reads
+ * its configuration here: call it before the sandbox is entered. */
 struct tls_client *tls_client_new(const struct conf *,
 	char err[TLS_ERROR_MAX]);
 void tls_client_free(struct tls_client **);	/* after all its sessions */

@@ -31,7 +31,7 @@ drain(const struct session_body *body, enum smtp_data_form form,
 	enum status st;
 
 	smtp_data_init(&d, body, form);
-	buf_init(&out, SMTP_DATA_ROOM);
+	buf_init(&out, SMTP_DATA_ROOM(SMTP_DATA_BLOCK));
 	do {
 		st = smtp_data_next(&d, &out);
 		assert_int_equal(buf_put(wire, buf_data(&out), out.len), ST_OK);
