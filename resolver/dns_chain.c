@@ -78,6 +78,22 @@ dname_link(const struct dns_msg *m, struct dns_chain *c,
 	return link_add(c, dname, target);
 }
 
+/* A CNAME that was asked for and is made from a DNAME: it is unsigned, and as
+ * good as the DNAME. */
+static enum dns_end
+made_answer(struct dns_chain *c, const struct dns_rr *dname,
+	const struct dns_rr *made)
+{
+	dns_name target;
+
+	if (dns_name_replace(target, c->last, dname->owner, dname->rdata) !=
+	    ST_OK || !dns_name_eq(made->rdata, target))
+		return bad(c, "CNAME does not agree with its DNAME");
+	c->proof = dname->owner;
+	c->proof_type = DNS_TYPE_DNAME;
+	return DNS_END_ANSWER;
+}
+
 /* RFC 6672 5.2 and RFC 1034 3.6.2: either is alone at its name. */
 static bool
 single(const struct dns_msg *m, const struct dns_rr *rr)
@@ -140,11 +156,17 @@ negative_end(const struct dns_msg *m, struct dns_chain *c)
 static enum dns_end
 step(const struct dns_msg *m, uint16_t type, struct dns_chain *c)
 {
-	const struct dns_rr *rr;
+	const struct dns_rr *found = record_at(m, c->last, type);
+	const struct dns_rr *rr = dname_above(m, c->last);
 
-	if (type != DNS_TYPE_ANY && record_at(m, c->last, type) != NULL)
+	if (found != NULL && type == DNS_TYPE_CNAME && rr != NULL &&
+	    single(m, rr) && single(m, found))
+		return made_answer(c, rr, found);
+	if (found != NULL) {
+		c->proof = found->owner;
+		c->proof_type = type;
 		return DNS_END_ANSWER;
-	rr = dname_above(m, c->last);
+	}
 	if (rr != NULL)
 		return single(m, rr) ? dname_link(m, c, rr) :
 			bad(c, "several DNAME records at one name");
@@ -162,6 +184,8 @@ dns_chain_follow(const struct dns_msg *m, const uint8_t *name, uint16_t type,
 	c->count = 0;
 	c->ttl = UINT32_MAX;
 	c->why = NULL;
+	c->proof = NULL;
+	c->proof_type = 0;
 	c->end = DNS_END_NONE;
 	dns_name_copy(c->last, name);
 	while (c->end == DNS_END_NONE)

@@ -32,6 +32,10 @@ struct dns_chain {
 	size_t count;
 	dns_name last;
 	enum dns_end end;
+	/* ANSWER: the set that proves it; not the one at `last` where that is
+	 * a CNAME made from a DNAME. */
+	const uint8_t *proof;
+	uint16_t proof_type;
 	uint32_t ttl;		/* smallest of the links */
 	const char *why;	/* static */
 };

@@ -178,10 +178,12 @@ judged(struct dns_lookup *l)
 	l->security = all;
 	l->facts.no_dnssec |= v->no_dnssec;
 	l->facts.reached |= v->reached;
-	if (all == DNS_SEC_BOGUS || all == DNS_SEC_INDETERMINATE)
-		finish_later(l, all, v->why);
-	else
+	if (all != DNS_SEC_BOGUS && all != DNS_SEC_INDETERMINATE) {
 		settle(l);
+		return;
+	}
+	dns_name_copy(l->current, l->chain.last);
+	finish_later(l, all, v->why);
 }
 
 static void

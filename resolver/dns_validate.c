@@ -288,8 +288,11 @@ step_run(struct dns_validate *v, const uint8_t **wait_out)
 	uint16_t type = is_link ? l->type : v->type;
 	struct finding f;
 
-	if (is_link || v->chain->end == DNS_END_ANSWER)
+	if (is_link)
 		f = records_judge(v, name, type, wait_out);
+	else if (v->chain->end == DNS_END_ANSWER)
+		f = records_judge(v, v->chain->proof, v->chain->proof_type,
+			wait_out);
 	else if (v->chain->end == DNS_END_ASK)
 		f = found(DNS_SEC_SECURE, NULL, UINT32_MAX);
 	else

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sysexits.h>
 
+#include "smtpd-out/cmd_check.h"
 #include "smtpd-out/cmd_queue.h"
 #include "smtpd-out/cmd_run.h"
 #include "smtpd-out/cmd_submit.h"
@@ -20,6 +21,7 @@ static const struct {
 	{ "run", cmd_run, "the daemon, in the foreground" },
 	{ "submit", cmd_submit, "submit a message, as sendmail does" },
 	{ "queue", cmd_queue, "look at the queue and change it" },
+	{ "check", cmd_check, "explain what the DNS says, and whether proven" },
 	{ "--role", cmd_role, NULL },
 };
 

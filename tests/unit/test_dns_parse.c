@@ -283,12 +283,16 @@ dnames(void **state)
 	dnspkt_add(&pkt, 0, "x.new.test. 60 IN A 192.0.2.1");
 	follow("x.old.test", 1, DNS_END_ANSWER, "x.new.test", 1);
 	assert_int_equal(chain.links[0].type, DNS_TYPE_DNAME);
+	/* The CNAME asked for is as good as the DNAME, and no better. */
+	follow("x.old.test", DNS_TYPE_CNAME, DNS_END_ANSWER, "x.old.test", 0);
+	assert_int_equal(chain.proof_type, DNS_TYPE_DNAME);
 	/* A DNAME says nothing of its own name. */
 	follow("old.test", 1, DNS_END_NODATA, "old.test", 0);
 	start("x.old.test", 1);
 	dnspkt_add(&pkt, 0, "old.test. 60 IN DNAME new.test.");
 	dnspkt_add(&pkt, 0, "x.old.test. 60 IN CNAME x.evil.test.");
 	follow("x.old.test", 1, DNS_END_BAD, NULL, 0);
+	follow("x.old.test", DNS_TYPE_CNAME, DNS_END_BAD, NULL, 0);
 }
 
 static void

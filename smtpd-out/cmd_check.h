@@ -1,0 +1,10 @@
+/*
+ * smtpd-out check: explains, and needs no daemon.
+ */
+#ifndef SMTPD_OUT_CMD_CHECK_H
+#define SMTPD_OUT_CMD_CHECK_H
+
+/* check --dns NAME TYPE [-c FILE] [--json] */
+int cmd_check(int argc, char **argv);
+
+#endif
