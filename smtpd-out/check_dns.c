@@ -34,7 +34,7 @@ struct look {
 	bool json;
 };
 
-/* ---- asking, one thing at a time ------------------------------------------ */
+/* ---- asking, one thing at a time ---------------------------------- */
 
 static void
 on_answer(struct dns_answer *a, void *arg)
@@ -68,7 +68,7 @@ on_state(enum resolver_state state, const char *sentence, void *arg)
 	event_base_loopbreak(l->base);
 }
 
-/* ---- records as text ------------------------------------------------------- */
+/* ---- records as text ----------------------------------------------- */
 
 static void
 put_hex(struct buf *b, const uint8_t *data, size_t len)
@@ -138,7 +138,7 @@ record_text(uint16_t type, const struct dns_record *r)
 	return text;
 }
 
-/* ---- saying ---------------------------------------------------------------- */
+/* ---- saying -------------------------------------------------------- */
 
 static const char *
 shown(const char *name)
