@@ -142,8 +142,8 @@ why_set(struct zone *z, const char *why)
 	char name[DNS_TEXT_MAX];
 
 	dns_name_format(z->entry.name, name);
-	snprintf(z->why, sizeof(z->why), "zone %.150s: %s",
-		name[0] == '\0' ? "." : name, why);
+	snprintf(z->why, sizeof(z->why), "zone %.100s: %.*s",
+		name[0] == '\0' ? "." : name, DNS_WHY_MAX - 120, why);
 }
 
 static void
