@@ -24,6 +24,7 @@ dest_take_waiting(struct dest *dest)
 	if (d == NULL || dest->all->stopping)
 		return NULL;
 	TAILQ_REMOVE(&dest->waiting, d, link);
+	TAILQ_INSERT_TAIL(&dest->jobs, d, link);
 	dest->running++;
 	return d;
 }
@@ -67,6 +68,7 @@ dest_get(struct deliveries *all, const char *name)
 	dest->all = all;
 	(void)str_copy(dest->name, sizeof(dest->name), name);
 	TAILQ_INIT(&dest->waiting);
+	TAILQ_INIT(&dest->jobs);
 	TAILQ_INIT(&dest->links);
 	table_put(all->dests, name, strlen(name), dest);
 	return dest;
@@ -211,16 +213,16 @@ free_dest(void *value, void *arg)
 	struct link *l;
 
 	(void)arg;
-	while ((d = TAILQ_FIRST(&dest->waiting)) != NULL) {
-		TAILQ_REMOVE(&dest->waiting, d, link);
-		delivery_free(&d);
-	}
 	while ((l = TAILQ_FIRST(&dest->links)) != NULL) {
 		TAILQ_REMOVE(&dest->links, l, link);
 		session_abort(l->session);
-		if (l->job != NULL)
-			delivery_free(&l->job);
 		link_free(l);
+	}
+	/* Also those that look for their way and have no session. */
+	TAILQ_CONCAT(&dest->waiting, &dest->jobs, link);
+	while ((d = TAILQ_FIRST(&dest->waiting)) != NULL) {
+		TAILQ_REMOVE(&dest->waiting, d, link);
+		delivery_free(&d);
 	}
 	free(dest);
 }

@@ -137,6 +137,7 @@ finish(struct delivery *d)
 		}
 	report(d, true);
 drop:
+	TAILQ_REMOVE(&dest->jobs, d, link);
 	dest->running--;
 	dest->all->jobs--;
 	delivery_free(&d);

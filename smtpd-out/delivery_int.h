@@ -29,7 +29,7 @@ struct rcpt {
 };
 
 struct delivery {
-	TAILQ_ENTRY(delivery) link;	/* dest->waiting */
+	TAILQ_ENTRY(delivery) link;	/* dest->waiting or dest->jobs */
 	struct dest *dest;
 	uint64_t job_id;
 	struct msg_job job;
@@ -65,9 +65,10 @@ struct link {
 struct dest {
 	char name[STR_DOMAIN_MAX];
 	struct deliveries *all;
-	TAILQ_HEAD(, delivery) waiting;
+	TAILQ_HEAD(job_list, delivery) waiting;
 	TAILQ_HEAD(, link) links;
-	size_t running;			/* jobs out of waiting */
+	struct job_list jobs;			/* out of waiting */
+	size_t running;			/* how many */
 };
 
 struct deliveries {
