@@ -221,14 +221,29 @@ note_session(struct rcpt *r, const struct link *l)
 	r->why = l->demand->why;
 }
 
-static void
+/* An open session died, or was about to close, before our job got anywhere:
+ * not the job's fault. */
+static bool
+stale(const struct link *l, const struct outcome *why)
+{
+	return l->reused && why->verdict == VERDICT_LATER &&
+		why->stage <= STAGE_MAIL && (!why->remote || why->code == 421);
+}
+
+/* True when some recipients stay open for a session of their own. */
+static bool
 take_outcomes(struct link *l, const struct session_txn *txn)
 {
 	struct delivery *d = l->job;
+	bool again = false;
 
 	for (size_t n = 0; n < txn->rcpt_count; n++) {
 		struct rcpt *r = &d->rcpts[d->txn_index[n]];
 
+		if (stale(l, &txn->rcpts[n].outcome)) {
+			again = true;
+			continue;
+		}
 		r->outcome = delivery_merge(&r->outcome,
 			&txn->rcpts[n].outcome);
 		r->dsn_relayed = txn->rcpts[n].dsn_relayed;
@@ -236,6 +251,7 @@ take_outcomes(struct link *l, const struct session_txn *txn)
 		r->state = delivery_settled(&txn->rcpts[n].outcome) ?
 			RCPT_SETTLED : RCPT_TRIED;
 	}
+	return again;
 }
 
 /* ---- sessions ---- */
@@ -289,6 +305,20 @@ leave(struct link *l)
 	}
 }
 
+/* As if the job had never met this session. */
+static void
+start_over(struct link *l)
+{
+	struct delivery *d = l->job;
+
+	l->job = NULL;
+	(void)reopen(d);
+	if (d->dest->all->stopping)
+		finish(d);
+	else
+		delivery_start(d);
+}
+
 static void
 on_session_ready(struct session *session, void *arg)
 {
@@ -317,20 +347,15 @@ on_session_done(struct session *session, struct session_txn *txn, void *arg)
 {
 	struct link *l = arg;
 
+	bool again = take_outcomes(l, txn);
+
 	(void)session;
-	take_outcomes(l, txn);
 	report(l->job, false);
 	/* More recipients than one transaction takes: ready() goes on. */
-	if (count_open(l->job) == 0)
+	if (again)
+		start_over(l);
+	else if (count_open(l->job) == 0)
 		leave(l);
-}
-
-/* An open session died before our job got anywhere: not the job's fault. */
-static bool
-stale(const struct link *l, const struct outcome *why)
-{
-	return l->reused && why->verdict == VERDICT_LATER &&
-		!why->remote && why->stage <= STAGE_MAIL;
 }
 
 /* Why the job's open recipients got no answer here.  An orderly end while we
@@ -351,9 +376,8 @@ job_lost_session(struct link *l, const struct outcome *why, bool tls_failed)
 	struct delivery *d = l->job;
 	struct outcome o = closed_outcome(l, why);
 
-	if (stale(l, why) && !l->dest->all->stopping) {
-		l->job = NULL;
-		delivery_start(d);
+	if (stale(l, why)) {
+		start_over(l);
 		return;
 	}
 	for (size_t i = 0; i < d->job.env->rcpt_count; i++)
