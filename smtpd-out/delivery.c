@@ -17,6 +17,13 @@
 
 static void next_host(struct delivery *);
 
+/* Where an outcome comes from, for the log. */
+struct outcome_source {
+	const struct session_info *info;
+	enum demand_level level;
+	enum demand_why why;
+};
+
 /* ---- outcomes ---- */
 
 bool
@@ -35,14 +42,18 @@ delivery_settled(const struct outcome *o)
 	return false;
 }
 
+/* "Later" from any host outweighs "never" that speaks for one host. */
+static bool
+old_stands(const struct outcome *old, const struct outcome *new)
+{
+	return !delivery_settled(new) && old->verdict == VERDICT_LATER &&
+		new->verdict == VERDICT_NEVER;
+}
+
 struct outcome
 delivery_merge(const struct outcome *old, const struct outcome *new)
 {
-	/* "Later" from any host outweighs "never" that speaks for one host. */
-	if (!delivery_settled(new) && old->verdict == VERDICT_LATER &&
-	    new->verdict == VERDICT_NEVER)
-		return *old;
-	return *new;
+	return old_stands(old, new) ? *old : *new;
 }
 
 /* ---- results to the parent ---- */
@@ -143,17 +154,39 @@ drop:
 	delivery_free(&d);
 }
 
+/* An outcome, and what is known of the host that it comes from. */
 static void
-set_all_open(struct delivery *d, const struct outcome *o)
+take_outcome(struct rcpt *r, const struct outcome *o,
+	const struct outcome_source *from)
 {
-	for (size_t i = 0; i < d->job.env->rcpt_count; i++) {
-		struct rcpt *r = &d->rcpts[i];
-
-		if (r->state != RCPT_OPEN)
-			continue;
-		r->outcome = delivery_merge(&r->outcome, o);
-		r->state = delivery_settled(o) ? RCPT_SETTLED : RCPT_TRIED;
+	if (!old_stands(&r->outcome, o)) {
+		r->outcome = *o;
+		r->info = *from->info;
+		r->level = from->level;
+		r->why = from->why;
 	}
+	r->state = delivery_settled(o) ? RCPT_SETTLED : RCPT_TRIED;
+}
+
+static void
+set_all_open(struct delivery *d, const struct outcome *o,
+	const struct outcome_source *from)
+{
+	for (size_t i = 0; i < d->job.env->rcpt_count; i++)
+		if (d->rcpts[i].state == RCPT_OPEN)
+			take_outcome(&d->rcpts[i], o, from);
+}
+
+/* A host that was not connected to, or none. */
+static void
+set_all_without(struct delivery *d, const struct outcome *o,
+	const char *host, enum demand_why why)
+{
+	struct session_info info = { .tls_active = false };
+	const struct outcome_source from = { .info = &info, .why = why };
+
+	(void)str_copy(info.host, sizeof(info.host), host);
+	set_all_open(d, o, &from);
 }
 
 /* Recipients that another host may still help are open again. */
@@ -213,12 +246,11 @@ send_open(struct link *l)
 	session_send(l->session, &d->txn);
 }
 
-static void
-note_session(struct rcpt *r, const struct link *l)
+static struct outcome_source
+source_of(const struct link *l)
 {
-	r->info = *session_info(l->session);
-	r->level = l->demand->level;
-	r->why = l->demand->why;
+	return (struct outcome_source){ .info = session_info(l->session),
+		.level = l->demand->level, .why = l->demand->why };
 }
 
 /* An open session died, or was about to close, before our job got anywhere:
@@ -234,6 +266,7 @@ stale(const struct link *l, const struct outcome *why)
 static bool
 take_outcomes(struct link *l, const struct session_txn *txn)
 {
+	const struct outcome_source from = source_of(l);
 	struct delivery *d = l->job;
 	bool again = false;
 
@@ -244,12 +277,8 @@ take_outcomes(struct link *l, const struct session_txn *txn)
 			again = true;
 			continue;
 		}
-		r->outcome = delivery_merge(&r->outcome,
-			&txn->rcpts[n].outcome);
+		take_outcome(r, &txn->rcpts[n].outcome, &from);
 		r->dsn_relayed = txn->rcpts[n].dsn_relayed;
-		note_session(r, l);
-		r->state = delivery_settled(&txn->rcpts[n].outcome) ?
-			RCPT_SETTLED : RCPT_TRIED;
 	}
 	return again;
 }
@@ -373,6 +402,7 @@ closed_outcome(const struct link *l, const struct outcome *why)
 static void
 job_lost_session(struct link *l, const struct outcome *why, bool tls_failed)
 {
+	const struct outcome_source from = source_of(l);
 	struct delivery *d = l->job;
 	struct outcome o = closed_outcome(l, why);
 
@@ -380,11 +410,8 @@ job_lost_session(struct link *l, const struct outcome *why, bool tls_failed)
 		start_over(l);
 		return;
 	}
-	for (size_t i = 0; i < d->job.env->rcpt_count; i++)
-		if (d->rcpts[i].state == RCPT_OPEN)
-			note_session(&d->rcpts[i], l);
 	if (o.verdict != VERDICT_NONE)
-		set_all_open(d, &o);
+		set_all_open(d, &o, &from);
 	/* No policy demands TLS: the same host again, in the clear, on a new
 	 * connection (RFC 7435), and never without saying so. */
 	if (tls_failed && l->demand->level == DEMAND_MAY && d->route != NULL) {
@@ -450,18 +477,9 @@ start_session(struct delivery *d, size_t host, struct demand *demand)
 static void
 skip_host(struct delivery *d, const struct host_policy_result *result)
 {
-	const char *name = d->route->hosts[d->policy_host].name;
+	const char *host = d->route->hosts[d->policy_host].name;
 
-	for (size_t i = 0; i < d->job.env->rcpt_count; i++) {
-		struct rcpt *r = &d->rcpts[i];
-
-		if (r->state != RCPT_OPEN)
-			continue;
-		memset(&r->info, 0, sizeof(r->info));
-		(void)str_copy(r->info.host, sizeof(r->info.host), name);
-		r->why = result->rule;
-	}
-	set_all_open(d, &result->why);
+	set_all_without(d, &result->why, host, result->rule);
 	if (reopen(d) == 0)
 		finish(d);
 	else
@@ -506,7 +524,7 @@ next_host(struct delivery *d)
 				d->route, host, on_host_policy, d);
 			return;
 		}
-		set_all_open(d, &h->outcome);
+		set_all_without(d, &h->outcome, h->name, WHY_DEFAULT);
 		if (reopen(d) == 0)
 			break;
 	}
@@ -524,7 +542,7 @@ on_route(struct route *route, void *arg)
 	if (dest->all->stopping) {
 		finish(d);
 	} else if (route->host_count == 0) {
-		set_all_open(d, &route->outcome);
+		set_all_without(d, &route->outcome, "", WHY_DEFAULT);
 		finish(d);
 	} else {
 		next_host(d);

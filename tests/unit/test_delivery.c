@@ -1,0 +1,739 @@
+/*
+ * Jobs through hosts: sessions and resolver are stand-ins, the rest is real.
+ * What must hold always: every recipient of a job is reported exactly once,
+ * the job ends exactly once, and nothing is left behind.
+ */
+#include "config.h"
+
+#include <event2/event.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/mem.h"
+#include "base/str.h"
+#include "smtpd-out/delivery.h"
+#include "tests/unit/resolver_fake.h"
+#include "tests/unit/session_fake.h"
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+#define JOBS_MAX 1200
+#define RCPTS_MAX 400
+
+struct job {
+	size_t rcpts;
+	unsigned reported[RCPTS_MAX];
+	enum outcome_verdict verdicts[RCPTS_MAX];
+	unsigned results, finals;
+	struct msg_rcpt_result last;
+};
+
+static struct event_base *base;
+static struct conf *conf;
+static struct route_local *local;
+static struct session_env env;
+static struct deliveries *all;
+static struct job *jobs;	/* by job id */
+static size_t job_count;
+static unsigned idles;
+
+static void
+on_result(uint64_t id, const struct msg_result *msg, void *arg)
+{
+	struct job *j = &jobs[id];
+
+	assert_ptr_equal(arg, &jobs);
+	assert_true(id > 0 && id <= job_count);
+	assert_int_equal(j->finals, 0);		/* nothing after the end */
+	assert_true(msg->final || msg->rcpt_count > 0);
+	j->results++;
+	j->finals += msg->final;
+	for (size_t i = 0; i < msg->rcpt_count; i++) {
+		const struct msg_rcpt_result *r = &msg->rcpts[i];
+
+		assert_true(r->rcpt_id >= 1 && r->rcpt_id <= j->rcpts);
+		assert_int_equal(j->reported[r->rcpt_id - 1]++, 0);
+		assert_int_not_equal(r->outcome.verdict, VERDICT_NONE);
+		j->verdicts[r->rcpt_id - 1] = r->outcome.verdict;
+		j->last = *r;
+	}
+	if (!msg->final)
+		return;
+	for (size_t i = 0; i < j->rcpts; i++)
+		assert_int_equal(j->reported[i], 1);
+}
+
+static void
+on_idle(void *arg)
+{
+	assert_ptr_equal(arg, &jobs);
+	idles++;
+}
+
+static void
+use_conf(const char *more)
+{
+	char err[CONF_ERR_MAX], text[1000];
+	const struct deliveries_port port = { on_result, on_idle, &jobs };
+
+	(void)snprintf(text, sizeof(text), "hostname = \"me.example\"\n"
+		"local-addresses = {\"203.0.113.99\"}\n"
+		"resolver { dnssec = off }\n%s", more);
+	deliveries_free(&all);
+	route_local_free(&local);
+	conf_free(&conf);
+	if (conf_parse("t", text, &conf, err) != ST_OK)
+		fail_msg("%s", err);
+	local = route_local_new(conf);
+	env.base = base;
+	env.conf = conf;
+	all = deliveries_new(&env, NULL, local, &port);
+}
+
+static int
+setup(void **state)
+{
+	(void)state;
+	base = event_base_new();
+	fake_dns_init(base);
+	fake_sessions_init();
+	jobs = xcalloc(JOBS_MAX, sizeof(jobs[0]));
+	job_count = 0;
+	idles = 0;
+	log_init("t", LOG_TO_STDERR, LOG_LEVEL_ERROR);
+	use_conf("timeout { idle = 50ms }");
+	fake_dns_set("d.example", DNS_TYPE_MX, DNS_FOUND,
+		"10 mx1.example 20 mx2.example 30 mx3.example");
+	fake_dns_a("mx1.example", "192.0.2.1");
+	fake_dns_a("mx2.example", "192.0.2.2");
+	fake_dns_a("mx3.example", "192.0.2.3");
+	return 0;
+}
+
+static int
+teardown(void **state)
+{
+	(void)state;
+	deliveries_free(&all);
+	fake_sessions_clear();
+	fake_dns_clear();
+	route_local_free(&local);
+	conf_free(&conf);
+	event_base_free(base);
+	free(jobs);
+	return 0;
+}
+
+static struct job *
+add_job(const char *destination, size_t rcpts, int fd)
+{
+	struct msg_job job = { .env = envelope_new("s@x.example"),
+		.destination = xstrdup(destination), .attempt = 1,
+		.body = (const uint8_t *)"text\r\n", .body_len = 6 };
+	char text[300];
+
+	assert_true(job_count + 1 < JOBS_MAX && rcpts <= RCPTS_MAX);
+	jobs[++job_count].rcpts = rcpts;
+	for (size_t i = 1; i <= rcpts; i++) {
+		(void)snprintf(text, sizeof(text), "u%zu@%s", i, destination);
+		envelope_add_rcpt(job.env, text, destination)->id = i;
+	}
+	job.env->size_bytes = 6;
+	deliveries_add(all, job_count, &job, fd);
+	return &jobs[job_count];
+}
+
+static void
+turn(unsigned times)
+{
+	for (unsigned i = 0; i < times; i++)
+		(void)event_base_loop(base, EVLOOP_NONBLOCK);
+}
+
+static unsigned
+count_verdict(const struct job *j, enum outcome_verdict v)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < j->rcpts; i++)
+		n += j->verdicts[i] == v;
+	return n;
+}
+
+/* ---- outcomes ---- */
+
+static struct outcome
+outcome_of(enum outcome_scope scope, enum outcome_verdict verdict)
+{
+	return (struct outcome){ .scope = scope, .verdict = verdict };
+}
+
+static void
+test_settled(void **state)
+{
+	static const bool want[4][4] = {	/* by verdict, by scope */
+		[VERDICT_NONE] = { false, false, false, false },
+		[VERDICT_DONE] = { true, true, true, true },
+		[VERDICT_LATER] = { [SCOPE_DESTINATION] = true },
+		[VERDICT_NEVER] = { [SCOPE_RCPT] = true,
+			[SCOPE_MESSAGE] = true, [SCOPE_DESTINATION] = true },
+	};
+	struct outcome o;
+
+	(void)state;
+	for (int v = 0; v < 4; v++)
+		for (int s = 0; s < 4; s++) {
+			o = outcome_of((enum outcome_scope)s,
+				(enum outcome_verdict)v);
+			assert_int_equal(delivery_settled(&o), want[v][s]);
+		}
+	o = outcome_unsure("mx", "lost");
+	assert_true(delivery_settled(&o));
+}
+
+static void
+test_merge(void **state)
+{
+	const struct outcome none = outcome_of(SCOPE_RCPT, VERDICT_NONE);
+	const struct outcome done = outcome_of(SCOPE_RCPT, VERDICT_DONE);
+	const struct outcome later = outcome_of(SCOPE_HOST, VERDICT_LATER);
+	const struct outcome never = outcome_of(SCOPE_RCPT, VERDICT_NEVER);
+	const struct outcome host = outcome_of(SCOPE_HOST, VERDICT_NEVER);
+	const struct {
+		const struct outcome *old, *new, *want;
+	} cases[] = {
+		{ &none, &done, &done }, { &none, &later, &later },
+		{ &none, &host, &host }, { &none, &never, &never },
+		{ &later, &done, &done }, { &later, &never, &never },
+		{ &later, &host, &later },	/* the gentler one */
+		{ &host, &later, &later }, { &host, &done, &done },
+		{ &host, &host, &host }, { &host, &never, &never },
+		{ &later, &later, &later },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct outcome got = delivery_merge(cases[i].old,
+			cases[i].new);
+
+		assert_int_equal(got.verdict, cases[i].want->verdict);
+		assert_int_equal(got.scope, cases[i].want->scope);
+	}
+}
+
+/* ---- one job ---- */
+
+static const struct one_case {
+	const char *name;
+	enum fake_host mx1, mx2, mx3;
+	size_t rcpts;
+	unsigned done, later, never;
+	size_t sessions;
+	const char *mx;		/* of the last result */
+} one_cases[] = {
+	{ "the first host takes it", HOST_OK, HOST_OK, HOST_OK, 3, 3, 0, 0, 1,
+		"mx1.example" },
+	{ "the first refuses", HOST_REFUSES, HOST_OK, HOST_OK, 3, 3, 0, 0, 2,
+		"mx2.example" },
+	{ "the first two refuse", HOST_REFUSES, HOST_BANNER_5XX, HOST_OK, 1,
+		1, 0, 0, 3, "mx3.example" },
+	{ "all refuse", HOST_REFUSES, HOST_REFUSES, HOST_REFUSES, 2, 0, 2, 0,
+		3, "mx3.example" },
+	{ "all say 554", HOST_BANNER_5XX, HOST_BANNER_5XX, HOST_BANNER_5XX, 2,
+		0, 0, 2, 3, "mx3.example" },
+	{ "one may be back", HOST_BANNER_5XX, HOST_REFUSES, HOST_BANNER_5XX,
+		2, 0, 2, 0, 3, NULL },
+	{ "unknown recipient ends it", HOST_NEVER, HOST_OK, HOST_OK, 2, 0, 0,
+		2, 1, "mx1.example" },
+	{ "greylisted, taken next door", HOST_LATER, HOST_OK, HOST_OK, 2, 2,
+		0, 0, 2, "mx2.example" },
+	{ "greylisted by all", HOST_LATER, HOST_LATER, HOST_LATER, 2, 0, 2, 0,
+		3, "mx3.example" },
+	{ "lacks a feature", HOST_LACKS, HOST_OK, HOST_OK, 2, 2, 0, 0, 2,
+		"mx2.example" },
+	{ "all lack it", HOST_LACKS, HOST_LACKS, HOST_LACKS, 2, 0, 0, 2, 3,
+		"mx3.example" },
+	{ "half here, half there", HOST_HALF, HOST_OK, HOST_OK, 5, 5, 0, 0, 2,
+		"mx2.example" },
+	{ "half and none", HOST_HALF, HOST_NEVER, HOST_OK, 4, 2, 0, 2, 2,
+		"mx2.example" },
+	{ "lost at MAIL", HOST_DIES_IN_MAIL, HOST_OK, HOST_OK, 2, 2, 0, 0, 2,
+		"mx2.example" },
+	{ "lost after the dot: not again", HOST_UNSURE, HOST_OK, HOST_OK, 2,
+		0, 2, 0, 1, "mx1.example" },
+	{ "421 after the message", HOST_LATER_421, HOST_OK, HOST_OK, 2, 2, 0,
+		0, 1, "mx1.example" },
+	{ "TLS fails, clear text", HOST_TLS_FAILS, HOST_OK, HOST_OK, 2, 2, 0,
+		0, 2, "mx1.example" },
+};
+
+static void
+test_one_job(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < COUNT(one_cases); i++) {
+		const struct one_case *c = &one_cases[i];
+		struct job *j;
+		size_t started = fake_sessions()->started;
+
+		use_conf("timeout { idle = 0ms }");
+		fake_host_set("mx1.example", c->mx1);
+		fake_host_set("mx2.example", c->mx2);
+		fake_host_set("mx3.example", c->mx3);
+		j = add_job("d.example", c->rcpts, -1);
+		assert_int_equal(deliveries_jobs(all), 1);
+		turn(60);
+		if (j->finals != 1 ||
+		    count_verdict(j, VERDICT_DONE) != c->done ||
+		    count_verdict(j, VERDICT_LATER) != c->later ||
+		    count_verdict(j, VERDICT_NEVER) != c->never ||
+		    fake_sessions()->started - started != c->sessions)
+			fail_msg("%s: %u %u %u, %zu sessions", c->name,
+				count_verdict(j, VERDICT_DONE),
+				count_verdict(j, VERDICT_LATER),
+				count_verdict(j, VERDICT_NEVER),
+				fake_sessions()->started - started);
+		if (c->mx != NULL)
+			assert_string_equal(j->last.mx, c->mx);
+		assert_int_equal(deliveries_jobs(all), 0);
+	}
+}
+
+/* What the log will say of the host goes with the outcome it gave. */
+static void
+test_result_names_its_host(void **state)
+{
+	struct job *j;
+
+	(void)state;
+	fake_host_set("mx1.example", HOST_LATER);
+	fake_host_set("mx2.example", HOST_LACKS);
+	fake_host_set("mx3.example", HOST_LACKS);
+	j = add_job("d.example", 1, -1);
+	turn(60);
+	assert_int_equal(j->finals, 1);
+	assert_int_equal(j->last.outcome.verdict, VERDICT_LATER);
+	assert_string_equal(j->last.mx, "mx1.example");
+}
+
+static void
+test_dns_answers(void **state)
+{
+	static const struct {
+		enum dns_result result;
+		const char *records;
+		enum outcome_verdict verdict;
+		const char *enhanced;
+	} cases[] = {
+		{ DNS_NXDOMAIN, NULL, VERDICT_NEVER, "5.1.2" },
+		{ DNS_LATER, NULL, VERDICT_LATER, "4.4.3" },
+		{ DNS_FOUND, "0 .", VERDICT_NEVER, "5.1.10" },
+		{ DNS_FOUND, "10 none.example", VERDICT_NEVER, "5.4.4" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct job *j;
+
+		fake_dns_set("e.example", DNS_TYPE_MX, cases[i].result,
+			cases[i].records);
+		j = add_job("e.example", 2, -1);
+		turn(20);
+		assert_int_equal(j->finals, 1);
+		assert_int_equal(j->last.outcome.verdict, cases[i].verdict);
+		assert_string_equal(j->last.outcome.enhanced,
+			cases[i].enhanced);
+	}
+	assert_int_equal(fake_sessions()->started, 0);
+}
+
+/* A host without an address is passed by, before and after others. */
+static void
+test_host_without_address(void **state)
+{
+	struct job *j;
+
+	(void)state;
+	fake_dns_set("e.example", DNS_TYPE_MX, DNS_FOUND,
+		"10 none.example 20 ask.example 30 mx1.example "
+		"40 nothing.example");
+	fake_dns_set("ask.example", DNS_TYPE_A, DNS_LATER, NULL);
+	j = add_job("e.example", 2, -1);
+	turn(30);
+	assert_int_equal(count_verdict(j, VERDICT_DONE), 2);
+	/* The host that cannot be asked for may be the good one. */
+	fake_host_set("mx1.example", HOST_BANNER_5XX);
+	use_conf("");
+	j = add_job("e.example", 1, -1);
+	turn(30);
+	assert_int_equal(count_verdict(j, VERDICT_LATER), 1);
+}
+
+/* With TLS demanded there is no second try in the clear. */
+static void
+test_no_clear_text_when_demanded(void **state)
+{
+	struct job *j;
+
+	(void)state;
+	use_conf("require-tls = yes");
+	fake_host_set("mx1.example", HOST_TLS_FAILS);
+	fake_host_set("mx2.example", HOST_TLS_FAILS);
+	fake_host_set("mx3.example", HOST_TLS_FAILS);
+	j = add_job("d.example", 2, -1);
+	turn(60);
+	assert_int_equal(count_verdict(j, VERDICT_LATER), 2);
+	assert_int_equal(fake_sessions()->started, 3);
+	assert_int_equal(fake_sessions()->clear_starts, 0);
+}
+
+static void
+test_fallback_says_so(void **state)
+{
+	struct job *j;
+
+	(void)state;
+	fake_host_set("mx1.example", HOST_TLS_FAILS);
+	j = add_job("d.example", 1, -1);
+	turn(30);
+	assert_int_equal(count_verdict(j, VERDICT_DONE), 1);
+	assert_int_equal(fake_sessions()->clear_starts, 1);
+	assert_string_equal(j->last.tls, "none");
+	fake_host_set("mx1.example", HOST_OK);
+	use_conf("");
+	j = add_job("d.example", 1, -1);
+	turn(30);
+	assert_string_equal(j->last.tls, "encrypted");
+}
+
+/* More recipients than a transaction takes, and more than a report. */
+static void
+test_many_recipients(void **state)
+{
+	struct job *j;
+
+	(void)state;
+	use_conf("limit { session-recipients = 70 }");
+	j = add_job("d.example", 350, -1);
+	turn(60);
+	assert_int_equal(count_verdict(j, VERDICT_DONE), 350);
+	assert_int_equal(fake_sessions()->most_rcpts, 70);
+	assert_int_equal(fake_sessions()->txns, 5);
+	assert_int_equal(fake_sessions()->started, 1);
+	assert_true(j->results >= 5);	/* told as they were taken */
+	fake_host_set("mx1.example", HOST_HALF);
+	use_conf("limit { session-recipients = 70 }");
+	j = add_job("d.example", 350, -1);
+	turn(60);
+	assert_int_equal(count_verdict(j, VERDICT_DONE), 350);
+	/* The host has enough after one transaction. */
+	fake_host_set("mx1.example", HOST_LATER_421);
+	fake_host_set("mx2.example", HOST_OK);
+	use_conf("limit { session-recipients = 70 }");
+	j = add_job("d.example", 100, -1);
+	turn(60);
+	assert_int_equal(count_verdict(j, VERDICT_DONE), 100);
+}
+
+/* Hosts tried in one attempt are bounded. */
+static void
+test_attempt_is_bounded(void **state)
+{
+	static char mx[1000], name[16][20];
+	struct job *j;
+
+	(void)state;
+	mx[0] = '\0';
+	for (int i = 0; i < 16; i++) {
+		(void)snprintf(name[i], 20, "h%02d.example", i);
+		(void)snprintf(mx + strlen(mx), sizeof(mx) - strlen(mx),
+			"%d %s ", i, name[i]);
+		fake_dns_a(name[i], "192.0.2.1");
+		fake_host_set(name[i], HOST_REFUSES);
+	}
+	fake_dns_set("e.example", DNS_TYPE_MX, DNS_FOUND, mx);
+	j = add_job("e.example", 1, -1);
+	turn(200);
+	assert_int_equal(j->finals, 1);
+	assert_int_equal(count_verdict(j, VERDICT_LATER), 1);
+	assert_int_equal(fake_sessions()->started, 10);
+}
+
+static void
+test_body_fd_is_closed(void **state)
+{
+	int fd = open("/dev/null", O_RDONLY);
+	struct job *j = add_job("d.example", 1, fd);
+
+	(void)state;
+	turn(30);
+	assert_int_equal(j->finals, 1);
+	assert_int_equal(fcntl(fd, F_GETFD), -1);
+}
+
+/* ---- many jobs ---- */
+
+static void
+test_sessions_are_shared(void **state)
+{
+	(void)state;
+	use_conf("limit { destination-sessions = 3 }");
+	for (int i = 0; i < 100; i++)
+		(void)add_job("d.example", 2, -1);
+	assert_int_equal(deliveries_jobs(all), 100);
+	turn(300);
+	for (size_t i = 1; i <= 100; i++)
+		assert_int_equal(count_verdict(&jobs[i], VERDICT_DONE), 2);
+	assert_int_equal(fake_sessions()->started, 3);
+	assert_int_equal(fake_sessions()->txns, 100);
+	assert_int_equal(deliveries_jobs(all), 0);
+}
+
+/* An idle session takes the next job, and ends when none comes. */
+static void
+test_idle_session(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 5; i++) {
+		(void)add_job("d.example", 1, -1);
+		turn(20);
+	}
+	assert_int_equal(fake_sessions()->started, 1);
+	assert_int_equal(fake_sessions()->txns, 5);
+	assert_int_equal(fake_sessions()->alive, 1);
+	for (int i = 0; i < 50 && fake_sessions()->alive > 0; i++) {
+		(void)usleep(10000);
+		turn(5);
+	}
+	assert_int_equal(fake_sessions()->alive, 0);
+}
+
+/* The open session turns out to be dead: not the job's fault. */
+static void
+test_reused_session_dies(void **state)
+{
+	struct job *j;
+
+	(void)state;
+	fake_dns_set("e.example", DNS_TYPE_MX, DNS_FOUND, "10 mx1.example");
+	fake_host_set("mx1.example", HOST_DIES_WHEN_REUSED);
+	for (int i = 0; i < 4; i++) {
+		j = add_job("e.example", 3, -1);
+		turn(30);
+		assert_int_equal(j->finals, 1);
+		assert_int_equal(count_verdict(j, VERDICT_DONE), 3);
+	}
+	/* Not forever: a host that always dies defers. */
+	fake_host_set("mx1.example", HOST_DIES_IN_MAIL);
+	j = add_job("e.example", 3, -1);
+	turn(30);
+	assert_int_equal(count_verdict(j, VERDICT_LATER), 3);
+}
+
+/* The open session's host says later: the others are tried, it not again. */
+static void
+test_reused_session_refuses(void **state)
+{
+	struct job *j;
+
+	(void)state;
+	fake_host_set("mx1.example", HOST_HALF);
+	j = add_job("d.example", 1, -1);
+	turn(20);
+	assert_int_equal(count_verdict(j, VERDICT_DONE), 1);
+	assert_int_equal(fake_sessions()->started, 1);
+	j = add_job("d.example", 2, -1);
+	turn(30);
+	assert_int_equal(count_verdict(j, VERDICT_DONE), 2);
+	assert_string_equal(j->last.mx, "mx2.example");
+	assert_int_equal(fake_sessions()->started, 2);
+}
+
+/* ---- the end ---- */
+
+static void
+test_stop_when_empty(void **state)
+{
+	(void)state;
+	deliveries_stop(all);
+	turn(5);
+	assert_int_equal(idles, 1);
+}
+
+/* Stopped after each number of turns: what has no answer gets no result. */
+static void
+test_stop_at_each_stage(void **state)
+{
+	(void)state;
+	for (unsigned at = 0; at < 16; at++) {
+		use_conf("limit { destination-sessions = 1 }");
+		idles = 0;
+		for (int i = 0; i < 3; i++)
+			(void)add_job("d.example", 2, -1);
+		for (unsigned i = 0; i < at; i++)
+			(void)event_base_loop(base, EVLOOP_NONBLOCK |
+				EVLOOP_ONCE);
+		deliveries_stop(all);
+		turn(30);
+		assert_true(idles > 0);
+		assert_int_equal(fake_sessions()->alive, 0);
+		for (size_t i = 0; i < 3; i++) {
+			const struct job *j = &jobs[job_count - i];
+
+			assert_true(j->finals == 0 ||
+				count_verdict(j, VERDICT_DONE) == 2);
+		}
+	}
+}
+
+static void
+test_stop_while_hanging(void **state)
+{
+	struct job *first, *second;
+
+	(void)state;
+	fake_host_set("mx1.example", HOST_HANGS_IN_DATA);
+	fake_dns_set("e.example", DNS_TYPE_MX, DNS_FOUND, "10 mx3.example");
+	fake_host_set("mx3.example", HOST_HANGS);
+	first = add_job("d.example", 2, -1);
+	second = add_job("e.example", 2, -1);
+	turn(30);
+	deliveries_stop(all);
+	turn(30);
+	assert_int_equal(idles, 0);	/* one is in the middle of DATA */
+	assert_int_equal(second->results, 0);
+	fake_sessions_release();
+	turn(30);
+	assert_true(idles > 0);
+	assert_int_equal(first->finals, 1);
+	assert_int_equal(count_verdict(first, VERDICT_DONE), 2);
+	assert_int_equal(second->results, 0);
+}
+
+static void
+test_stop_in_lookup(void **state)
+{
+	struct job *j;
+
+	(void)state;
+	fake_dns_hold(true);
+	j = add_job("d.example", 2, -1);
+	turn(5);
+	deliveries_stop(all);
+	turn(5);
+	assert_true(idles > 0);
+	fake_dns_hold(false);
+	turn(10);
+	assert_int_equal(j->results, 0);
+	assert_int_equal(fake_sessions()->started, 0);
+}
+
+/* Freed at each stage: the fakes check that nothing is left. */
+static void
+test_free_at_each_stage(void **state)
+{
+	(void)state;
+	for (unsigned at = 0; at < 16; at++) {
+		use_conf("limit { destination-sessions = 2 }");
+		fake_host_set("mx1.example", at % 2 ? HOST_OK : HOST_REFUSES);
+		for (int i = 0; i < 4; i++)
+			(void)add_job("d.example", 2, -1);
+		for (unsigned i = 0; i < at; i++)
+			(void)event_base_loop(base, EVLOOP_NONBLOCK |
+				EVLOOP_ONCE);
+		deliveries_free(&all);
+		assert_null(all);
+		assert_int_equal(fake_dns_pending(), 0);
+		fake_sessions_clear();
+		turn(5);
+	}
+}
+
+/* ---- at random ---- */
+
+static uint32_t seed;
+
+static uint32_t
+next_random(void)
+{
+	seed = seed * 1664525 + 1013904223;
+	return seed >> 8;
+}
+
+static void
+random_run(uint32_t value, bool stop)
+{
+	static const char *const names[] = { "d.example", "e.example",
+		"f.example", "gone.example", "[192.0.2.9]" };
+	size_t first = job_count, jobs_added = 60;
+
+	seed = value;
+	fake_sessions_seed(value);
+	for (size_t i = 0; i < jobs_added; i++) {
+		(void)add_job(names[next_random() % COUNT(names)],
+			1 + next_random() % 40, -1);
+		turn(next_random() % 4);
+	}
+	if (stop)
+		deliveries_stop(all);
+	for (int i = 0; i < 3000 && deliveries_jobs(all) > 0; i++)
+		turn(1);
+	if (!stop)
+		assert_int_equal(deliveries_jobs(all), 0);
+	for (size_t i = 1; i <= jobs_added; i++)
+		if (!stop)
+			assert_int_equal(jobs[first + i].finals, 1);
+	if (stop) {
+		turn(50);
+		assert_true(idles > 0);
+	}
+}
+
+static void
+test_random(void **state)
+{
+	(void)state;
+	fake_dns_set("e.example", DNS_TYPE_MX, DNS_FOUND,
+		"10 mx1.example 10 mx2.example 20 none.example");
+	fake_dns_set("f.example", DNS_TYPE_MX, DNS_NODATA, NULL);
+	fake_dns_a("f.example", "192.0.2.7");
+	fake_host_set("mx1.example", HOST_RANDOM);
+	fake_host_set("mx2.example", HOST_RANDOM);
+	fake_host_set("mx3.example", HOST_RANDOM);
+	fake_host_set("f.example", HOST_RANDOM);
+	fake_host_set("[192.0.2.9]", HOST_RANDOM);
+	for (uint32_t run = 1; run <= 12; run++) {
+		use_conf("limit { destination-sessions = 3 "
+			"session-recipients = 10 }");
+		idles = 0;
+		random_run(run, run % 4 == 0);
+	}
+	assert_true(fake_sessions()->started > 200);
+}
+
+int
+main(void)
+{
+#define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		T(test_settled), T(test_merge), T(test_one_job),
+		T(test_result_names_its_host), T(test_dns_answers),
+		T(test_host_without_address),
+		T(test_no_clear_text_when_demanded), T(test_fallback_says_so),
+		T(test_many_recipients), T(test_attempt_is_bounded),
+		T(test_body_fd_is_closed), T(test_sessions_are_shared),
+		T(test_idle_session), T(test_reused_session_dies),
+		T(test_reused_session_refuses), T(test_stop_when_empty),
+		T(test_stop_at_each_stage), T(test_stop_while_hanging),
+		T(test_stop_in_lookup), T(test_free_at_each_stage),
+		T(test_random),
+	};
+
+	return cmocka_run_group_tests_name("delivery", tests, NULL, NULL);
+}
