@@ -101,11 +101,10 @@ cmd_submit(int argc, char **argv)
 		(void)fprintf(stderr, "smtpd-out submit: %s\n", err);
 		return EX_USAGE;
 	}
-	/* Sending without it would break the promise the caller asked for. */
-	if (args.require_tls) {
-		(void)fprintf(stderr, "smtpd-out submit: --require-tls: not "
-			"yet available, message not sent\n");
-		return EX_UNAVAILABLE;
+	if (args.require_tls && args.mode == SUBMIT_SMTP) {
+		(void)fprintf(stderr, "smtpd-out submit: --require-tls: with "
+			"-bs, say REQUIRETLS in MAIL\n");
+		return EX_USAGE;
 	}
 	if (args.mode == SUBMIT_QUEUE)
 		return show_queue(&args);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -37,6 +38,14 @@ cmd_helo(struct inject_session *s, const char *args)
 		inject_say_text(s, 250, NULL, s->args.conf->hostname);
 }
 
+/* RFC 8689 section 2: only where nobody else can read along, which on this
+ * side is the Unix socket. */
+static bool
+offers_requiretls(const struct inject_session *s)
+{
+	return s->args.listen->addr.addr.ss_family == AF_UNIX;
+}
+
 static void
 cmd_ehlo(struct inject_session *s, const char *args)
 {
@@ -45,12 +54,13 @@ cmd_ehlo(struct inject_session *s, const char *args)
 	if (!hello(s, args, true))
 		return;
 	/* Also the keywords of LHLO; the last two of the three required by
-	 * RFC 2033 section 4 are here.  REQUIRETLS has its own issue. */
+	 * RFC 2033 section 4 are here. */
 	(void)snprintf(text, sizeof(text), "250-%s\r\n250-PIPELINING\r\n"
 		"250-SIZE %llu\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n"
-		"250-DSN\r\n250-CHUNKING\r\n250 ENHANCEDSTATUSCODES\r\n",
+		"250-DSN\r\n250-CHUNKING\r\n%s250 ENHANCEDSTATUSCODES\r\n",
 		s->args.conf->hostname,
-		(unsigned long long)s->args.conf->limit.message_bytes);
+		(unsigned long long)s->args.conf->limit.message_bytes,
+		offers_requiretls(s) ? "250-REQUIRETLS\r\n" : "");
 	if (buf_puts(&s->out, text) != ST_OK)
 		inject_close(s, REPLY_ERRORS);
 }
@@ -82,6 +92,8 @@ cmd_mail(struct inject_session *s, const char *args)
 	if (fault == REPLY_NONE &&
 	    mail.size_bytes > s->args.conf->limit.message_bytes)
 		fault = REPLY_SIZE;	/* RFC 1870 6.1 */
+	if (fault == REPLY_NONE && mail.require_tls && !offers_requiretls(s))
+		fault = REPLY_REQUIRETLS;
 	if (fault == REPLY_NONE && memory_short(s))
 		fault = REPLY_MEMORY;
 	if (fault != REPLY_NONE) {
@@ -96,6 +108,8 @@ cmd_mail(struct inject_session *s, const char *args)
 	s->txn.smtputf8 = mail.smtputf8;
 	if (mail.smtputf8)
 		s->txn.env->flags |= ENVELOPE_SMTPUTF8;
+	if (mail.require_tls)
+		s->txn.env->flags |= ENVELOPE_REQUIRETLS;
 	account(s, sizeof(*s->txn.env) + strlen(mail.sender) + 256);
 	inject_set_state(s, INJECT_MAIL);
 	inject_say(s, REPLY_SENDER_OK);
@@ -280,8 +294,8 @@ cmd_not_smtp(struct inject_session *s, const char *args)
 
 /*
  * Lengths without CRLF: 512 octets (RFC 5321 4.5.3.1.4), more where extensions
- * grant it: MAIL 26 SIZE, 17 BODY, 10 SMTPUTF8, 116 DSN; RCPT 529 DSN; and
- * twice that for a path in UTF-8.
+ * grant it: MAIL 26 SIZE, 17 BODY, 10 SMTPUTF8, 11 REQUIRETLS, 116 DSN; RCPT
+ * 529 DSN; and twice that for a path in UTF-8.
  */
 /* clang-format off */
 static const struct command_row {

@@ -143,6 +143,13 @@ param_smtputf8(const char *value, struct params *to)
 }
 
 static bool
+param_requiretls(const char *value, struct params *to)
+{
+	to->mail->require_tls = true;
+	return value == NULL;
+}
+
+static bool
 param_ret(const char *value, struct params *to)
 {
 	to->mail->ret = strcasecmp(value, "FULL") == 0 ? RET_FULL :
@@ -227,6 +234,7 @@ static const struct param_row {
 	{ "SIZE", true, true, param_size },
 	{ "BODY", true, true, param_body },
 	{ "SMTPUTF8", true, false, param_smtputf8 },
+	{ "REQUIRETLS", true, false, param_requiretls },
 	{ "RET", true, true, param_ret },
 	{ "ENVID", true, true, param_envid },
 	{ "NOTIFY", false, true, param_notify },

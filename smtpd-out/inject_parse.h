@@ -1,8 +1,9 @@
 /*
  * Arguments of SMTP and LMTP commands, as pure functions of text: RFC 5321
  * (commands, paths), 1870 (SIZE), 6152 (BODY), 6531 (SMTPUTF8), 3461 (DSN),
- * 3030 (BDAT).  The text is what follows the verb, without CRLF; it holds no
- * NUL.  Each function returns REPLY_NONE or what to tell the submitter.
+ * 8689 (REQUIRETLS), 3030 (BDAT).  The text is what follows the verb, without
+ * CRLF; it holds no NUL.  Each function returns REPLY_NONE or what to tell the
+ * submitter.
  */
 #ifndef SMTPD_OUT_INJECT_PARSE_H
 #define SMTPD_OUT_INJECT_PARSE_H
@@ -24,6 +25,7 @@ struct inject_mail {
 	char sender[INJECT_ADDRESS_BYTES];	/* without <>; "" is null */
 	bool address_utf8;		/* the address is not ASCII */
 	bool smtputf8;			/* SMTPUTF8 was given */
+	bool require_tls;		/* REQUIRETLS was given */
 	uint64_t size_bytes;		/* SIZE, 0 when not given */
 	enum envelope_ret ret;
 	char envid[INJECT_ENVID_BYTES];	/* xtext as given, "" when not */

@@ -52,6 +52,8 @@ static const struct inject_reply_row rows[REPLY_COUNT] = {
 		"Syntax: BDAT size [LAST]; closing" },
 	[REPLY_PARAM] = { 501, "5.5.4", "Bad value of a parameter" },
 	[REPLY_PARAM_UNKNOWN] = { 555, "5.5.4", "Parameter not supported" },
+	[REPLY_REQUIRETLS] = { 555, "5.7.10",
+		"REQUIRETLS needs TLS or the Unix socket" },
 	[REPLY_SENDER_BAD] = { 553, "5.1.7", "Sender address is malformed" },
 	[REPLY_SENDER_NO_DOMAIN] = { 553, "5.1.7",
 		"Sender address needs a domain" },

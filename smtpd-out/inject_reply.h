@@ -48,6 +48,7 @@ enum inject_reply {
 	REPLY_BDAT_SYNTAX,
 	REPLY_PARAM,		/* known parameter, bad value */
 	REPLY_PARAM_UNKNOWN,
+	REPLY_REQUIRETLS,	/* not over a readable connection (RFC 8689) */
 	REPLY_SENDER_BAD,
 	REPLY_SENDER_NO_DOMAIN,
 	REPLY_RCPT_BAD,

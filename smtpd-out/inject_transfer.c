@@ -161,7 +161,8 @@ envelope_finish(struct inject_session *s)
 	 * is ASCII after all can go to hosts without 8BITMIME. */
 	if (b->eight_bit)
 		env->flags |= ENVELOPE_8BITMIME;
-	if (b->tls_optional)
+	/* RFC 8689 section 4.1: the parameter outweighs the header field. */
+	if (b->tls_optional && (env->flags & ENVELOPE_REQUIRETLS) == 0)
 		env->flags |= ENVELOPE_TLS_OPTIONAL;
 }
 

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -96,6 +97,7 @@ submit_client_reply(struct submit_client *c)
 	char line[SUBMIT_REPLY_BYTES];
 
 	c->code = 0;
+	c->requiretls = false;
 	(void)str_copy(c->text, sizeof(c->text), "connection lost");
 	do {
 		if (!get_line(c, line, sizeof(line)))
@@ -103,6 +105,8 @@ submit_client_reply(struct submit_client *c)
 		if (strspn(line, "0123456789") != 3 || (line[3] != ' ' &&
 		    line[3] != '-' && line[3] != '\0'))
 			return false;
+		if (line[3] != '\0' && strcasecmp(line + 4, "REQUIRETLS") == 0)
+			c->requiretls = true;
 	} while (line[3] == '-');
 	c->code = (int)strtol(line, NULL, 10);
 	(void)str_copy(c->text, sizeof(c->text), line[3] == '\0' ? "" :

@@ -20,6 +20,7 @@ struct submit_client {
 	struct buf in;
 	int code;			/* of the last reply; 0: lost */
 	char text[SUBMIT_REPLY_BYTES];	/* its last line, after the code */
+	bool requiretls;		/* one of its lines was REQUIRETLS */
 	char host[256];			/* the service's name */
 };
 

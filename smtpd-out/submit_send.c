@@ -286,8 +286,14 @@ greet(struct message *m, const char *socket_path)
 		c->code = 0;
 		return refused(m, "greeting");
 	}
-	return submit_client_ask(c, "EHLO localhost\r\n", 2) ? EX_OK :
-		refused(m, "EHLO");
+	if (!submit_client_ask(c, "EHLO localhost\r\n", 2))
+		return refused(m, "EHLO");
+	/* Sending without it would break the promise the caller asked for. */
+	if (m->args->require_tls && !c->requiretls)
+		return complain(EX_UNAVAILABLE, "--require-tls: the service "
+			"at %s does not offer REQUIRETLS, message not sent",
+			socket_path);
+	return EX_OK;
 }
 
 static int
@@ -302,8 +308,9 @@ say_mail(struct message *m)
 	if (a->envid != NULL && str_xtext_encode(a->envid, envid,
 	    sizeof(envid)) != ST_OK)
 		return complain(EX_USAGE, "-V: too long");
-	(void)snprintf(line, sizeof(line), "MAIL FROM:<%s>%s%s%s%s%s\r\n",
+	(void)snprintf(line, sizeof(line), "MAIL FROM:<%s>%s%s%s%s%s%s\r\n",
 		m->sender, m->utf8 ? " SMTPUTF8" : "",
+		a->require_tls ? " REQUIRETLS" : "",
 		a->ret == NULL ? "" : " RET=", a->ret == NULL ? "" : a->ret,
 		envid[0] == '\0' ? "" : " ENVID=", envid);
 	return submit_client_ask(&m->client, line, 2) ? EX_OK :

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include <cmocka.h>
 
@@ -457,6 +458,70 @@ rejections(void **state)
 	run(&broken, 1, set_broken);
 }
 
+/* ---- REQUIRETLS (RFC 8689) ------------------------------------------- */
+
+static void
+set_unix(struct fake *f)
+{
+	f->listen.addr.addr.ss_family = AF_UNIX;
+}
+
+#define SECRET "MAIL FROM:<s@a.example> REQUIRETLS\r\n"
+
+/* The parameter is good on the Unix socket alone, and never just ignored. */
+static void
+require_tls_offer(void **state)
+{
+	static const struct script open = { "EHLO x\r\n" SECRET, EHLO
+		"555 5.7.10 REQUIRETLS needs TLS or the Unix socket\r\n" };
+	static const struct script local = { "EHLO x\r\n" SECRET,
+		"250-mx.example\r\n250-PIPELINING\r\n250-SIZE 100000\r\n"
+		"250-8BITMIME\r\n250-SMTPUTF8\r\n250-DSN\r\n"
+		"250-CHUNKING\r\n250-REQUIRETLS\r\n"
+		"250 ENHANCEDSTATUSCODES\r\n" MAIL };
+	static const struct script lmtp = { SECRET, MAIL };
+
+	(void)state;
+	run(&open, 1, NULL);
+	run(&local, 1, set_unix);
+	run_with(&lmtp, set_unix, CONF_LMTP);
+}
+
+/* RFC 8689 section 4.1: the header field speaks only without the parameter,
+ * and neither outlives its message. */
+static void
+require_tls_flags(void **state)
+{
+	static const struct {
+		const char *mail, *header;
+		unsigned want;
+	} cases[] = {
+		{ SECRET, "TLS-Required: No\r\n", ENVELOPE_REQUIRETLS },
+		{ SECRET, "", ENVELOPE_REQUIRETLS },
+		{ "MAIL FROM:<> requiretls\r\n", "", ENVELOPE_REQUIRETLS },
+		{ "MAIL FROM:<s@a.example>\r\n", "tls-required: no\r\n",
+			ENVELOPE_TLS_OPTIONAL },
+		{ "MAIL FROM:<s@a.example>\r\n", "TLS-Required: Yes\r\n",
+			0 },
+		{ SECRET "RSET\r\nMAIL FROM:<s@a.example>\r\n", "", 0 },
+	};
+	struct fake f;
+
+	(void)state;
+	fake_init(&f, CONF_SMTP);
+	set_unix(&f);
+	begin(&f);
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		feed(&f, cases[i].mail);
+		feed(&f, "RCPT TO:<r@b.example>\r\nDATA\r\n");
+		feed(&f, cases[i].header);
+		feed(&f, "\r\nx\r\n.\r\n");
+		assert_int_equal(f.submits, i + 1);
+		assert_int_equal(f.env->flags, cases[i].want);
+	}
+	fake_clear(&f);
+}
+
 /* What arrives at the queue. */
 static void
 envelope(void **state)
@@ -863,6 +928,8 @@ main(void)
 		cmocka_unit_test(lmtp),
 		cmocka_unit_test(normalised),
 		cmocka_unit_test(rejections),
+		cmocka_unit_test(require_tls_offer),
+		cmocka_unit_test(require_tls_flags),
 		cmocka_unit_test(envelope),
 		cmocka_unit_test(hop_limit),
 		cmocka_unit_test(spill),

@@ -191,6 +191,11 @@ sent(void **state)
 			"<\303\251@b.example> 0\n\nFrom: a\r\n\r\n" },
 		{ { "-f", "<\"q r\"@x.example>", "[192.0.2.1]", NULL },
 			"From: a\n\n", EX_NOUSER, "bad recipient" },
+		{ { "--require-tls", "-f", "s@x.example", "r@b.example",
+			NULL }, "From: a\nTLS-Required: No\n\n", 0,
+			"<s@x.example> flags=4 ret=0 envid=\n"
+			"<r@b.example> 0\n\nFrom: a\r\n"
+			"TLS-Required: No\r\n\r\n" },
 		{ { "-bi", NULL }, "", 0, "" },
 	};
 
@@ -222,8 +227,8 @@ refused(void **state)
 			"452 4.3.1 full" },
 		{ { "stats@b.example", NULL }, "x\n", EX_UNAVAILABLE,
 			"550 5.0.0" },
-		{ { "--require-tls", "a@b.example", NULL }, "x\n",
-			EX_UNAVAILABLE, "not yet available" },
+		{ { "--require-tls", "-bs", NULL }, "x\n", EX_USAGE,
+			"say REQUIRETLS in MAIL" },
 		{ { "--socket", "/nonexistent/socket", "a@b.example", NULL },
 			"x\n", EX_TEMPFAIL, "service is not there" },
 		{ { "-c", "/nonexistent/conf", "--socket", "", "a@b.example",
@@ -424,6 +429,50 @@ strange_service(void **state)
 	}
 }
 
+/* A service without REQUIRETLS must not even see the sender. */
+static void
+require_tls_missing(void **state)
+{
+	static const char *const greetings[] = {
+		"220 mx.example\r\n250 ok\r\n",
+		"220 mx.example\r\n250-x\r\n250-XREQUIRETLS\r\n250 DSN\r\n",
+		"220 requiretls\r\n250 REQUIRETLSX\r\n",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < 3; i++) {
+		char path[128], seen[4096] = "", *out;
+		const char *const words[] = { "submit", "--socket", path,
+			"--require-tls", "a@b.example", NULL };
+		int fd, peer, code;
+		size_t used = 0;
+		ssize_t n;
+
+		(void)snprintf(path, sizeof(path), "%s/old", role.dir);
+		fd = role_listen(path);
+		if (fork() == 0) {
+			int status = 0;
+
+			peer = accept(fd, NULL, NULL);
+			(void)send(peer, greetings[i], strlen(greetings[i]),
+				MSG_NOSIGNAL);
+			while ((n = recv(peer, seen + used, sizeof(seen) -
+			    used - 1, 0)) > 0)
+				used += (size_t)n;
+			status = strcmp(seen, "EHLO localhost\r\n") != 0;
+			_exit(status);
+		}
+		(void)close(fd);
+		code = submit(words, "x\n", 2, &out);
+		assert_int_equal(code, EX_UNAVAILABLE);
+		assert_non_null(strstr(out, "not offer REQUIRETLS"));
+		free(out);
+		assert_true(wait(&code) > 0);
+		assert_int_equal(code, 0);
+		(void)unlink(path);
+	}
+}
+
 int
 main(void)
 {
@@ -436,6 +485,7 @@ main(void)
 		cmocka_unit_test(proxy),
 		cmocka_unit_test(many_rcpts),
 		cmocka_unit_test(strange_service),
+		cmocka_unit_test(require_tls_missing),
 	};
 
 	(void)alarm(100);
