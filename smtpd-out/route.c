@@ -18,7 +18,6 @@
 struct route_local {
 	struct sockaddr_storage *addrs;
 	size_t count;
-	bool configured;		/* these, and no others */
 };
 
 struct host_lookup {
@@ -72,8 +71,8 @@ route_local_new(const struct conf *conf)
 	for (size_t i = 0; i < conf->local_addr_count; i++)
 		local_add(local,
 			(const struct sockaddr *)&conf->local_addrs[i].addr);
-	local->configured = conf->local_addr_count > 0;
-	if (local->configured || getifaddrs(&all) != 0)
+
+	if (conf->local_addr_count > 0 || getifaddrs(&all) != 0)
 		return local;
 	for (struct ifaddrs *i = all; i != NULL; i = i->ifa_next)
 		if (i->ifa_addr != NULL)
@@ -125,7 +124,7 @@ route_local_match(const struct route_local *local,
 	size_t len, other_len;
 	const uint8_t *bytes = addr_bytes(addr, &len), *other;
 
-	if (!local->configured && leads_home(bytes, len))
+	if (leads_home(bytes, len))
 		return true;
 	for (size_t i = 0; i < local->count; i++) {
 		other = addr_bytes((const struct sockaddr *)&local->addrs[i],
