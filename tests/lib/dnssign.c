@@ -64,10 +64,32 @@ public_encode(EVP_PKEY *pkey, uint8_t alg, uint8_t *out)
 	return len;
 }
 
+static struct dnssign_key *
+key_wrap(const char *zone, uint8_t alg, uint16_t flags, EVP_PKEY *pkey)
+{
+	struct dnssign_key *k = xcalloc(1, sizeof(*k));
+
+	if (pkey == NULL || strlen(zone) >= sizeof(k->zone))
+		abort();
+	strcpy(k->zone, zone);
+	k->algorithm = alg;
+	k->pkey = pkey;
+	k->rdata[3] = alg;
+	k->rdata_len = 4 + public_encode(pkey, alg, k->rdata + 4);
+	dnssign_key_mark(k, flags, 3);
+	return k;
+}
+
+struct dnssign_key *
+dnssign_key_of(const char *zone, const uint8_t *seed)
+{
+	return key_wrap(zone, 15, 257, EVP_PKEY_new_raw_private_key(
+		EVP_PKEY_ED25519, NULL, seed, 32));
+}
+
 struct dnssign_key *
 dnssign_key(const char *zone, uint8_t alg, uint16_t flags)
 {
-	struct dnssign_key *k = xcalloc(1, sizeof(*k));
 	EVP_PKEY *pkey = NULL;
 
 	switch (alg) {
@@ -89,15 +111,7 @@ dnssign_key(const char *zone, uint8_t alg, uint16_t flags)
 		pkey = EVP_PKEY_Q_keygen(NULL, NULL, "ED448");
 		break;
 	}
-	if (pkey == NULL || strlen(zone) >= sizeof(k->zone))
-		abort();
-	strcpy(k->zone, zone);
-	k->algorithm = alg;
-	k->pkey = pkey;
-	k->rdata[3] = alg;
-	k->rdata_len = 4 + public_encode(pkey, alg, k->rdata + 4);
-	dnssign_key_mark(k, flags, 3);
-	return k;
+	return key_wrap(zone, alg, flags, pkey);
 }
 
 void

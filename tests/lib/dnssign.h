@@ -24,6 +24,8 @@ struct dnssign_key {
 /* flags: 257 or 256 or something odd. */
 struct dnssign_key *dnssign_key(const char *zone, uint8_t algorithm,
 	uint16_t flags);
+/* An Ed25519 key of 32 octets of seed. */
+struct dnssign_key *dnssign_key_of(const char *zone, const uint8_t *seed);
 void dnssign_key_free(struct dnssign_key *);
 /* Changes flags and protocol after the fact; the tag follows. */
 void dnssign_key_mark(struct dnssign_key *, uint16_t flags,
