@@ -15,7 +15,7 @@ dane_fault_text(enum dane_fault fault)
 {
 	static const char *const texts[] = {
 		[DANE_USABLE] = "usable",
-		[DANE_USAGE_PKIX] = "usages 0 and 1 are not for SMTP (RFC 7672)",
+		[DANE_USAGE_PKIX] = "usages 0 and 1 do not apply (RFC 7672)",
 		[DANE_USAGE_UNKNOWN] = "unknown certificate usage",
 		[DANE_SELECTOR_UNKNOWN] = "unknown selector",
 		[DANE_MATCHING_UNKNOWN] = "unknown matching type",
