@@ -489,6 +489,8 @@ rule_fault(const struct conf_destination *d)
 		return "certificate and key belong together";
 	if (r->override && r->tls == CONF_TLS_AUTO)
 		return "override without a tls level";
+	if (d->relay_tls && r->tls == CONF_TLS_NONE)
+		return "relay = \"smtps://...\" with tls = none";
 	return NULL;
 }
 

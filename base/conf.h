@@ -93,6 +93,7 @@ struct conf_destination {
 	struct conf_tls_rule rule;
 	char *relay_host;		/* NULL: MX lookup */
 	uint16_t relay_port;
+	bool relay_tls;			/* smtps://: TLS from the first byte */
 };
 
 /* hosts-require-tls, hosts-avoid-tls: names, ".domain", addresses, networks */

@@ -23,7 +23,7 @@ enum conf_kind {
 	ROW_WORD,	/* enum: index in words */
 	ROW_DATE,	/* int64_t: end of that day, Unix time */
 	ROW_FILE,	/* char *, absolute path */
-	ROW_RELAY	/* char *, "host" or "host:port", checked */
+	ROW_RELAY	/* char *, "host", "host:port", "smtps://..." */
 };
 
 struct conf_row {
@@ -81,8 +81,8 @@ void conf_host_list_store(cfg_t *, const char *key, struct conf_host_list *);
 /* False when the network is malformed. */
 bool conf_net_parse(const char *text, struct conf_net *out);
 void conf_nets_default(struct conf_net **out, size_t *count_out);
-/* Splits "host:port" in relay_host and normalises the host; port 25 when none
- * is given. */
+/* Splits "smtps://host:port" in relay_host and normalises the host; port 25,
+ * or 465 for smtps (RFC 8314 7.3), when none is given. */
 void conf_relay_port(struct conf_destination *);
 
 #endif

@@ -210,7 +210,16 @@ row_file(const char *value, union slot to, char *why)
 		row_text(value, to, why);
 }
 
-/* "host", "host:port", "[addr]", "[addr]:port"; the port is cut off later. */
+#define SMTPS "smtps://"
+
+static bool
+is_smtps(const char *value)
+{
+	return strncmp(value, SMTPS, strlen(SMTPS)) == 0;
+}
+
+/* "host", "host:port", "[addr]", "[addr]:port", and these behind "smtps://";
+ * what is not the host is cut off later. */
 static bool
 relay_ok(const char *value)
 {
@@ -219,6 +228,8 @@ relay_ok(const char *value)
 	size_t len;
 	int64_t port;
 
+	if (is_smtps(value))
+		value += strlen(SMTPS);
 	end = value[0] == '[' ? strchr(value, ']') : NULL;
 	colon = strchr(end != NULL ? end : value, ':');
 	len = colon != NULL ? (size_t)(colon - value) : strlen(value);
@@ -240,8 +251,8 @@ static void
 row_relay(const char *value, union slot to, char *why)
 {
 	if (!relay_ok(value)) {
-		WHY("\"%s\" is not \"host\", \"host:port\" or "
-			"\"[address]:port\"", value);
+		WHY("\"%s\" is not \"host\", \"host:port\", "
+			"\"[address]:port\" or \"smtps://...\"", value);
 		return;
 	}
 	store_text(to, value);
@@ -297,9 +308,13 @@ conf_relay_port(struct conf_destination *d)
 	char *from, *colon;
 	int64_t port;
 
-	d->relay_port = 25;
+	d->relay_tls = d->relay_host != NULL && is_smtps(d->relay_host);
+	d->relay_port = d->relay_tls ? 465 : 25;
 	if (d->relay_host == NULL)
 		return;
+	if (d->relay_tls)
+		memmove(d->relay_host, d->relay_host + strlen(SMTPS),
+			strlen(d->relay_host + strlen(SMTPS)) + 1);
 	from = d->relay_host[0] == '[' ? strchr(d->relay_host, ']') :
 		d->relay_host;
 	colon = strchr(from, ':');

@@ -73,6 +73,7 @@ demand_copy(const struct demand *from)
 	d->cert_file = copy_text(from->cert_file);
 	d->key_file = copy_text(from->key_file);
 	d->min_version = from->min_version;
+	d->tls_first = from->tls_first;
 	for (size_t i = 0; i < from->name_count; i++)
 		demand_add_name(d, from->names[i]);
 	for (size_t i = 0; i < from->print_count; i++)
@@ -165,7 +166,7 @@ demand_add_tlsa(struct demand *d, uint8_t usage, uint8_t selector,
 bool
 demand_forbids_clear(const struct demand *d)
 {
-	return d->level >= DEMAND_ENCRYPT;
+	return d->level >= DEMAND_ENCRYPT || d->tls_first;
 }
 
 bool
@@ -211,6 +212,7 @@ demand_same(const struct demand *had, const struct demand *need)
 {
 	if (had->level != need->level || had->why != need->why ||
 	    had->min_version != need->min_version ||
+	    had->tls_first != need->tls_first ||
 	    had->tlsa_count != need->tlsa_count)
 		return false;
 	for (size_t i = 0; i < need->tlsa_count; i++)

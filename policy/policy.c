@@ -102,6 +102,24 @@ apply_details(struct demand *d, const struct conf_tls_rule *rule)
 		demand_add_print(d, rule->prints[i]);
 }
 
+/* smtps:// in a relay is itself a rule, without an end: never clear text. */
+static void
+apply_relay(const struct conf *conf, const struct policy_host *h,
+	struct demand *d)
+{
+	const struct conf_destination *dest = conf_destination(conf,
+		h->destination);
+
+	if (!h->relay || dest == NULL || !dest->relay_tls)
+		return;
+	d->tls_first = true;
+	if (d->level >= DEMAND_ENCRYPT)
+		return;
+	d->level = DEMAND_ENCRYPT;
+	if (d->why == WHY_DEFAULT)
+		d->why = WHY_LOCAL;
+}
+
 static void
 apply_lists(const struct conf *conf, const struct policy_host *h,
 	struct demand *d)
@@ -143,6 +161,7 @@ policy_plan(const struct conf *conf, const struct policy_host *h,
 		if (d->level == DEMAND_PKIX)
 			pkix_names(d, &rule->rule, of_host, h);
 	}
+	apply_relay(conf, h, d);
 	if (!out->overridden)
 		apply_lists(conf, h, d);
 	if (h->mx != DNS_SEC_SECURE && !h->relay && !out->dane_only &&

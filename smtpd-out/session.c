@@ -82,10 +82,16 @@ broken(struct session *s, enum session_event ev)
 	return SESSION_CLOSED;
 }
 
+static unsigned
+rules_of(const struct demand *d)
+{
+	return (demand_forbids_clear(d) ? SESSION_RULE_TLS : 0U) |
+		(d->tls_first ? SESSION_RULE_TLS_FIRST : 0U);
+}
+
 void
 session_engine(struct session *s, enum session_event ev)
 {
-	bool strict = demand_forbids_clear(s->demand);
 	const struct session_transition *row =
 		session_transition(s->state, ev);
 	enum session_state next;
@@ -103,7 +109,7 @@ session_engine(struct session *s, enum session_event ev)
 		change_state(s, broken(s, ev), ev);
 		return;
 	}
-	s->permitted = session_permitted(s->state, ev, strict);
+	s->permitted = session_permitted(s->state, ev, rules_of(s->demand));
 	next = row->step(s);
 	if (!(s->permitted & SESSION_BIT(next)))
 		next = broken(s, ev);

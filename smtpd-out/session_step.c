@@ -58,6 +58,27 @@ session_say(struct session *s, enum smtp_verb verb, const char *arg)
 	conn_flush(s->conn);
 }
 
+/* All that was learned in clear text is forgotten here (RFC 3207 4.2). */
+static enum session_state
+begin_tls(struct session *s)
+{
+	const struct tls_params params = { .host = s->info.host,
+		.demand = s->demand };
+
+	if (conn_start_tls(s->conn, s->env.tls, &params) != ST_OK) {
+		log_warn("starttls-injection", "host", s->info.host, "ip",
+			s->info.ip, NULL);
+		s->why = outcome_protocol(stage_of(s), s->info.host,
+			s->state == SESSION_CONNECT ? "it speaks before the "
+			"TLS handshake: not an smtps port?" :
+			"bytes injected before the TLS handshake");
+		return SESSION_CLOSED;
+	}
+	memset(&s->caps, 0, sizeof(s->caps));
+	smtp_reply_clear(&s->reply);
+	return SESSION_HANDSHAKE;
+}
+
 /* ---- connecting and greeting ---- */
 
 enum session_state
@@ -78,7 +99,7 @@ enum session_state
 session_step_up(struct session *s)
 {
 	(void)str_copy(s->info.ip, sizeof(s->info.ip), conn_ip(s->conn));
-	return SESSION_BANNER;
+	return s->demand->tls_first ? begin_tls(s) : SESSION_BANNER;
 }
 
 void
@@ -90,8 +111,7 @@ session_enter_banner(struct session *s)
 enum session_state
 session_step_greeted(struct session *s)
 {
-	(void)s;
-	return SESSION_EHLO;
+	return s->info.tls_active ? SESSION_EHLO_TLS : SESSION_EHLO;
 }
 
 void
@@ -162,23 +182,10 @@ session_enter_starttls(struct session *s)
 	session_say(s, SMTP_VERB_STARTTLS, NULL);
 }
 
-/* All that was learned in clear text is forgotten here (RFC 3207 4.2). */
 enum session_state
 session_step_starttls(struct session *s)
 {
-	const struct tls_params params = { .host = s->info.host,
-		.demand = s->demand };
-
-	if (conn_start_tls(s->conn, s->env.tls, &params) != ST_OK) {
-		log_warn("starttls-injection", "host", s->info.host, "ip",
-			s->info.ip, NULL);
-		s->why = outcome_protocol(STAGE_STARTTLS, s->info.host,
-			"bytes injected before the TLS handshake");
-		return SESSION_CLOSED;
-	}
-	memset(&s->caps, 0, sizeof(s->caps));
-	smtp_reply_clear(&s->reply);
-	return SESSION_HANDSHAKE;
+	return begin_tls(s);
 }
 
 enum session_state
@@ -200,7 +207,7 @@ session_step_tls_up(struct session *s)
 	(void)str_copy(s->info.proto, sizeof(s->info.proto), tls_proto(tls));
 	(void)str_copy(s->info.cipher, sizeof(s->info.cipher),
 		tls_cipher(tls));
-	return SESSION_EHLO_TLS;
+	return s->demand->tls_first ? SESSION_BANNER : SESSION_EHLO_TLS;
 }
 
 enum session_state
@@ -320,7 +327,8 @@ refused_by_tls(const struct session *s)
 {
 	const struct tls *tls = conn_tls(s->conn);
 
-	return s->state == SESSION_EHLO_TLS && tls != NULL && tls_refused(tls);
+	return (s->state == SESSION_EHLO_TLS || s->state == SESSION_BANNER) &&
+		tls != NULL && tls_refused(tls);
 }
 
 enum session_state

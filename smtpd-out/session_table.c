@@ -78,9 +78,9 @@ static const struct session_state_row states[SESSION_STATE_COUNT] = {
 static const struct session_transition transitions[] = {
 	{ ON(NEW), EV(START), DO(start), ON(CONNECT) },
 	{ ON(NEW), EV(STOP), DO(drop), ON(CLOSED) },
-	{ ON(CONNECT), EV(UP), DO(up), ON(BANNER) },
+	{ ON(CONNECT), EV(UP), DO(up), ON(BANNER) | ON(HANDSHAKE) | ON(CLOSED) },
 
-	{ ON(BANNER), EV(2XX), DO(greeted), ON(EHLO) },
+	{ ON(BANNER), EV(2XX), DO(greeted), ON(EHLO) | ON(EHLO_TLS) },
 	{ ON(BANNER), EV(4XX), DO(turned_away), ON(QUIT) },
 	{ ON(BANNER), EV(5XX), DO(turned_away), ON(QUIT) },
 
@@ -96,7 +96,7 @@ static const struct session_transition transitions[] = {
 	{ ON(STARTTLS), EV(4XX), DO(no_starttls), ON(READY) | ON(QUIT) },
 	{ ON(STARTTLS), EV(5XX), DO(no_starttls), ON(READY) | ON(QUIT) },
 
-	{ ON(HANDSHAKE), EV(TLS_UP), DO(tls_up), ON(EHLO_TLS) },
+	{ ON(HANDSHAKE), EV(TLS_UP), DO(tls_up), ON(EHLO_TLS) | ON(BANNER) },
 	{ ON(HANDSHAKE), EV(TLS_FAIL), DO(tls_fail), ON(CLOSED) },
 
 	{ ON(EHLO_TLS), EV(2XX), DO(ehlo_tls), ON(READY) },
@@ -158,16 +158,28 @@ static const struct session_transition transitions[] = {
 	{ TALKING, EV(BAD), DO(bad), ON(CLOSED) },
 };
 
-/* The edges that go on without TLS after it could have been had. */
-static const struct clear_edge {
+#define RULE_TLS SESSION_RULE_TLS
+#define RULE_FIRST SESSION_RULE_TLS_FIRST
+
+/* Edges that some rule takes out, or that are there under a rule only.  The
+ * first four go on without TLS after it could have been had. */
+static const struct ruled_edge {
 	enum session_state from;
 	enum session_event event;
 	unsigned next;
-} clear_edges[] = {
-	{ SESSION_EHLO, EV(2XX), ON(READY) },
-	{ SESSION_EHLO, EV(5XX), ON(HELO) },
-	{ SESSION_STARTTLS, EV(4XX), ON(READY) },
-	{ SESSION_STARTTLS, EV(5XX), ON(READY) },
+	unsigned unless;	/* enum session_rule bits */
+	unsigned only;
+} ruled_edges[] = {
+	{ SESSION_EHLO, EV(2XX), ON(READY), RULE_TLS, 0 },
+	{ SESSION_EHLO, EV(5XX), ON(HELO), RULE_TLS, 0 },
+	{ SESSION_STARTTLS, EV(4XX), ON(READY), RULE_TLS, 0 },
+	{ SESSION_STARTTLS, EV(5XX), ON(READY), RULE_TLS, 0 },
+	{ SESSION_CONNECT, EV(UP), ON(BANNER), RULE_FIRST, 0 },
+	{ SESSION_CONNECT, EV(UP), ON(HANDSHAKE) | ON(CLOSED), 0, RULE_FIRST },
+	{ SESSION_HANDSHAKE, EV(TLS_UP), ON(EHLO_TLS), RULE_FIRST, 0 },
+	{ SESSION_HANDSHAKE, EV(TLS_UP), ON(BANNER), 0, RULE_FIRST },
+	{ SESSION_BANNER, EV(2XX), ON(EHLO), RULE_FIRST, 0 },
+	{ SESSION_BANNER, EV(2XX), ON(EHLO_TLS), 0, RULE_FIRST },
 };
 /* clang-format on */
 
@@ -214,25 +226,21 @@ session_transition(enum session_state state, enum session_event event)
 	return NULL;
 }
 
-static unsigned
-clear_next(enum session_state state, enum session_event event)
-{
-	for (size_t i = 0; i < COUNT(clear_edges); i++)
-		if (clear_edges[i].from == state &&
-		    clear_edges[i].event == event)
-			return clear_edges[i].next;
-	return 0;
-}
-
 unsigned
 session_permitted(enum session_state state, enum session_event event,
-	bool clear_forbidden)
+	unsigned rules)
 {
 	const struct session_transition *t = session_transition(state, event);
+	unsigned next = t != NULL ? t->next : 0;
 
-	if (t == NULL)
-		return 0;
-	return clear_forbidden ? t->next & ~clear_next(state, event) : t->next;
+	for (size_t i = 0; i < COUNT(ruled_edges); i++) {
+		const struct ruled_edge *e = &ruled_edges[i];
+
+		if (e->from == state && e->event == event &&
+		    (e->unless & rules || (e->only & rules) != e->only))
+			next &= ~e->next;
+	}
+	return next;
 }
 
 int64_t
@@ -247,19 +255,44 @@ session_body_limit_ms(const struct conf_timeout *t, uint64_t size_bytes)
 
 /* ---- for ARCHITECTURE.md ---- */
 
+/* Rules as they come, each with what it takes away and what it brings. */
+static const struct rule_mark {
+	unsigned rules;
+	const char *without;
+	const char *with;
+} rule_marks[] = {
+	{ RULE_TLS, "\\*", "" },
+	{ RULE_TLS | RULE_FIRST, " (not smtps)", " (smtps)" },
+};
+
+static const char *
+mark_of(enum session_state state, enum session_event event, unsigned next)
+{
+	bool plain = session_permitted(state, event, 0) & SESSION_BIT(next);
+
+	for (size_t i = 0; i < COUNT(rule_marks); i++) {
+		bool ruled = session_permitted(state, event,
+			rule_marks[i].rules) & SESSION_BIT(next);
+
+		if (plain != ruled)
+			return plain ? rule_marks[i].without :
+				rule_marks[i].with;
+	}
+	return "";
+}
+
 static enum status
 put_next(struct buf *b, enum session_state state, enum session_event event)
 {
-	unsigned next = session_permitted(state, event, false);
-	unsigned strict = session_permitted(state, event, true);
+	const struct session_transition *t = session_transition(state, event);
 	const char *sep = "";
 	enum status st = ST_OK;
 
 	for (unsigned i = 0; st == ST_OK && i < SESSION_STATE_COUNT; i++) {
-		if (!(next & SESSION_BIT(i)))
+		if (!(t->next & SESSION_BIT(i)))
 			continue;
 		st = buf_printf(b, "%s%s%s", sep, states[i].name,
-			strict & SESSION_BIT(i) ? "" : "\\*");
+			mark_of(state, event, i));
 		sep = ", ";
 	}
 	return st;
@@ -271,12 +304,14 @@ same_row(enum session_state state, unsigned a, unsigned b)
 {
 	enum session_event x = (enum session_event)a;
 	enum session_event y = (enum session_event)b;
+	bool same = session_permitted(state, x, 0) != 0 &&
+		session_permitted(state, x, 0) ==
+		session_permitted(state, y, 0);
 
-	return session_permitted(state, x, false) != 0 &&
-		session_permitted(state, x, false) ==
-			session_permitted(state, y, false) &&
-		session_permitted(state, x, true) ==
-			session_permitted(state, y, true);
+	for (size_t i = 0; same && i < COUNT(rule_marks); i++)
+		same = session_permitted(state, x, rule_marks[i].rules) ==
+			session_permitted(state, y, rule_marks[i].rules);
+	return same;
 }
 
 static enum status

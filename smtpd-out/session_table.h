@@ -9,9 +9,12 @@
  * dot awaits its answer), and back; RESET ends one that was not completed.
  * QUIT says good-bye; CLOSED is the end.
  *
- * Where clear text is forbidden the edges that go on without TLS are taken out
- * of the table, in session_permitted() and nowhere else: READY is then
- * reachable through HANDSHAKE only.
+ * With TLS from the first byte (smtps, RFC 8314 section 3.3) HANDSHAKE follows
+ * CONNECT, and BANNER leads to EHLO_TLS.
+ *
+ * What the demand rules out is taken out of the table, in session_permitted()
+ * and nowhere else: where clear text is forbidden, READY is reachable through
+ * HANDSHAKE only, and with smtps nothing but the end is reachable without it.
  */
 #ifndef SMTPD_OUT_SESSION_TABLE_H
 #define SMTPD_OUT_SESSION_TABLE_H
@@ -74,6 +77,12 @@ enum session_wants {
 	SESSION_WANTS_WRITTEN = 2	/* to hear that output went out */
 };
 
+/* What the demand of a session says to the table, a bit set. */
+enum session_rule {
+	SESSION_RULE_TLS = 1,		/* no transaction in clear text */
+	SESSION_RULE_TLS_FIRST = 2	/* nothing at all in clear text */
+};
+
 typedef enum session_state session_step_cb(struct session *);
 
 struct session_state_row {
@@ -96,9 +105,10 @@ const char *session_event_name(enum session_event);
 /* NULL when the event has no place in the state. */
 const struct session_transition *session_transition(enum session_state,
 	enum session_event);
-/* The permitted next states, 0 when there is no row. */
+/* The permitted next states under those rules (enum session_rule bits), 0 when
+ * there is no row. */
 unsigned session_permitted(enum session_state, enum session_event,
-	bool clear_forbidden);
+	unsigned rules);
 
 /* How long BODY may last in all, however steadily it trickles: one block
  * timeout, and one second for each kilobyte. */

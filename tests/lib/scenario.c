@@ -90,6 +90,7 @@ scenario_run(const struct scenario *sc)
 	client_init(&c);
 	client_add_peer(&c, peer);
 	c.demand.level = sc->demand;
+	c.demand.tls_first = sc->tls_first;
 	c.target.no_starttls = sc->no_starttls;
 	c.txns[0] = &txn;
 	client_run(&c);

@@ -45,6 +45,7 @@ struct scenario {
 	size_t rcpt_count;		/* default 1 */
 	enum demand_level demand;	/* as it is: DEMAND_NONE is 0 */
 	bool no_starttls;
+	bool tls_first;			/* smtps */
 	unsigned flags;			/* of the message */
 	bool tls_active;		/* at done() */
 	bool tls_failed;

@@ -583,22 +583,35 @@ test_net_match_unix(void **state)
 static const struct relay_case {
 	const char *text, *host;	/* NULL: refused */
 	uint16_t port;
+	bool tls;
 } relay_cases[] = {
-	{ "relay.example", "relay.example", 25 },
-	{ "relay.example:587", "relay.example", 587 },
-	{ "Relay.Example.:587", "relay.example", 587 },
-	{ "m\xc3\xbcnchen.example", "xn--mnchen-3ya.example", 25 },
-	{ "[192.0.2.1]", "[192.0.2.1]", 25 },
-	{ "[192.0.2.1]:2525", "[192.0.2.1]", 2525 },
-	{ "[2001:DB8::1]", "[2001:DB8::1]", 25 },
-	{ "[2001:db8::1]:2525", "[2001:db8::1]", 2525 },
-	{ "", NULL, 0 }, { ":25", NULL, 0 }, { "a:", NULL, 0 },
-	{ "a:0", NULL, 0 }, { "a:65536", NULL, 0 }, { "a:25:25", NULL, 0 },
-	{ "a b", NULL, 0 }, { "[]", NULL, 0 }, { "[", NULL, 0 },
-	{ "[a]", NULL, 0 }, { "[192.0.2.1", NULL, 0 },
-	{ "[192.0.2.1]x", NULL, 0 }, { "[192.0.2.1]x:25", NULL, 0 },
-	{ "[::1]]", NULL, 0 }, { "2001:db8::1", NULL, 0 },
-	{ "smtps://a:465", NULL, 0 }, { "[::1]:", NULL, 0 },
+	{ "smtps://Relay.example", "relay.example", 465, true },
+	{ "smtps://relay.example:25", "relay.example", 25, true },
+	{ "smtps://[2001:db8::1]", "[2001:db8::1]", 465, true },
+	{ "smtps://[192.0.2.1]:4650", "[192.0.2.1]", 4650, true },
+	{ "smtps://m\xc3\xbcnchen.example", "xn--mnchen-3ya.example", 465,
+	    true },
+	{ "relay.example", "relay.example", 25, false },
+	{ "relay.example:587", "relay.example", 587, false },
+	{ "Relay.Example.:587", "relay.example", 587, false },
+	{ "m\xc3\xbcnchen.example", "xn--mnchen-3ya.example", 25, false },
+	{ "[192.0.2.1]", "[192.0.2.1]", 25, false },
+	{ "[192.0.2.1]:2525", "[192.0.2.1]", 2525, false },
+	{ "[2001:DB8::1]", "[2001:DB8::1]", 25, false },
+	{ "[2001:db8::1]:2525", "[2001:db8::1]", 2525, false },
+	{ "", NULL, 0, false }, { ":25", NULL, 0, false },
+	{ "a:", NULL, 0, false }, { "a:0", NULL, 0, false },
+	{ "a:65536", NULL, 0, false }, { "a:25:25", NULL, 0, false },
+	{ "a b", NULL, 0, false }, { "[]", NULL, 0, false },
+	{ "[", NULL, 0, false }, { "[a]", NULL, 0, false },
+	{ "[192.0.2.1", NULL, 0, false }, { "[192.0.2.1]x", NULL, 0, false },
+	{ "[192.0.2.1]x:25", NULL, 0, false }, { "[::1]]", NULL, 0, false },
+	{ "2001:db8::1", NULL, 0, false }, { "[::1]:", NULL, 0, false },
+	{ "smtps://", NULL, 0, false }, { "smtps://:465", NULL, 0, false },
+	{ "smtps:a", NULL, 0, false }, { "smtps://a:0", NULL, 0, false },
+	{ "smtps://smtps://a", NULL, 0, false },
+	{ "smtps://a/", NULL, 0, false }, { "smtp://a", NULL, 0, false },
+	{ "SMTPS://a", NULL, 0, false }, { "smtps://a@b", NULL, 0, false },
 };
 
 static void
@@ -619,6 +632,7 @@ test_relay(void **state)
 				r->host);
 			assert_int_equal(c->destinations[0].relay_port,
 				r->port);
+			assert_int_equal(c->destinations[0].relay_tls, r->tls);
 			conf_free(&c);
 		}
 		free(text);

@@ -34,16 +34,33 @@
 static const unsigned all_states = (1U << STATES) - 1;
 static const unsigned not_live = BIT(NEW) | BIT(CLOSED);
 
+#define TLS SESSION_RULE_TLS
+#define SMTPS (SESSION_RULE_TLS | SESSION_RULE_TLS_FIRST)
+
+/* Rules as demands give them. */
+static const unsigned rule_sets[] = { 0, TLS, SMTPS };
+#define RULE_SETS (sizeof(rule_sets) / sizeof(rule_sets[0]))
+
 static unsigned
-next_of(unsigned state, unsigned event, bool strict)
+next_of(unsigned state, unsigned event, unsigned rules)
 {
 	return session_permitted((enum session_state)state,
-		(enum session_event)event, strict);
+		(enum session_event)event, rules);
+}
+
+/* All that the row has, whatever the rules. */
+static unsigned
+row_of(unsigned state, unsigned event)
+{
+	const struct session_transition *t = session_transition(
+		(enum session_state)state, (enum session_event)event);
+
+	return t == NULL ? 0 : t->next;
 }
 
 /* States reachable from a set of states, without passing through `avoid`. */
 static unsigned
-reachable(unsigned from, unsigned avoid, bool strict)
+reachable(unsigned from, unsigned avoid, unsigned rules)
 {
 	unsigned seen = from & ~avoid, before;
 
@@ -51,7 +68,7 @@ reachable(unsigned from, unsigned avoid, bool strict)
 		before = seen;
 		for (unsigned s = 0; s < STATES; s++)
 			for (unsigned e = 0; seen & 1U << s && e < EVENTS; e++)
-				seen |= next_of(s, e, strict) & ~avoid;
+				seen |= next_of(s, e, rules) & ~avoid;
 	} while (seen != before);
 	return seen;
 }
@@ -65,14 +82,17 @@ test_rows(void **state)
 
 		assert_non_null(session_state_row((enum session_state)s)->name);
 		for (unsigned e = 0; e < EVENTS; e++) {
-			unsigned next = next_of(s, e, false);
+			unsigned next = row_of(s, e);
 
 			assert_int_equal(next & ~all_states, 0);
-			assert_int_equal(next_of(s, e, true) & ~next, 0);
-			assert_int_equal(next != 0, session_transition(
-				(enum session_state)s,
-				(enum session_event)e) != NULL);
 			assert_int_equal(next & BIT(NEW), 0);
+			/* a rule never takes all of a row away */
+			for (size_t r = 0; r < RULE_SETS; r++) {
+				unsigned some = next_of(s, e, rule_sets[r]);
+
+				assert_int_equal(some & ~next, 0);
+				assert_int_equal(some != 0, next != 0);
+			}
 		}
 		assert_int_equal(live, next_of(s, SESSION_EV_TIMEOUT, 0) != 0);
 		assert_int_equal(live, next_of(s, SESSION_EV_LOST, 0) != 0);
@@ -83,7 +103,7 @@ test_rows(void **state)
 	}
 	for (unsigned e = 0; e < EVENTS; e++) {
 		assert_non_null(session_event_name((enum session_event)e));
-		assert_int_equal(next_of(SESSION_CLOSED, e, false), 0);
+		assert_int_equal(row_of(SESSION_CLOSED, e), 0);
 	}
 }
 
@@ -105,15 +125,20 @@ static void
 test_reach(void **state)
 {
 	(void)state;
-	assert_int_equal(reachable(BIT(NEW), 0, false), all_states);
-	assert_int_equal(reachable(BIT(NEW), 0, true),
+	assert_int_equal(reachable(BIT(NEW), 0, 0), all_states);
+	assert_int_equal(reachable(BIT(NEW), 0, TLS),
 		all_states & ~(unsigned)BIT(HELO));
-	for (unsigned s = 0; s < STATES; s++)
-		assert_true(reachable(1U << s, 0, true) & BIT(CLOSED));
+	assert_int_equal(reachable(BIT(NEW), 0, SMTPS),
+		all_states & ~(unsigned)(BIT(HELO) | BIT(EHLO) |
+		BIT(STARTTLS)));
+	for (size_t r = 0; r < RULE_SETS; r++)
+		for (unsigned s = 0; s < STATES; s++)
+			assert_true(reachable(1U << s, 0, rule_sets[r]) &
+				BIT(CLOSED));
 	/* one way into a transaction */
 	for (unsigned s = 0; s < STATES; s++)
 		for (unsigned e = 0; e < EVENTS; e++)
-			if (next_of(s, e, false) & BIT(ENVELOPE))
+			if (row_of(s, e) & BIT(ENVELOPE))
 				assert_true(s == SESSION_READY ||
 					s == SESSION_ENVELOPE);
 	/* a failed handshake leads nowhere but to the end */
@@ -125,19 +150,37 @@ test_reach(void **state)
 static void
 test_strict(void **state)
 {
-	unsigned without = reachable(BIT(NEW), BIT(HANDSHAKE), true);
+	unsigned without = reachable(BIT(NEW), BIT(HANDSHAKE), TLS);
 
 	(void)state;
-	assert_true(reachable(BIT(NEW), BIT(HANDSHAKE), false) & BIT(READY));
+	assert_true(reachable(BIT(NEW), BIT(HANDSHAKE), 0) & BIT(READY));
 	assert_int_equal(without & (BIT(READY) | BIT(ENVELOPE) | BIT(DATA) |
 		BIT(BODY) | BIT(EOM) | BIT(HELO) | BIT(EHLO_TLS)), 0);
 	/* and exactly four edges make the difference */
 	for (unsigned s = 0, edges = 0; s < STATES; s++) {
 		for (unsigned e = 0; e < EVENTS; e++)
-			edges += next_of(s, e, false) != next_of(s, e, true);
+			edges += next_of(s, e, 0) != next_of(s, e, TLS);
 		if (s == STATES - 1)
 			assert_int_equal(edges, 4);
 	}
+}
+
+/* The promise of smtps: not even a greeting is read, nor QUIT said, without
+ * TLS. */
+static void
+test_tls_first(void **state)
+{
+	(void)state;
+	assert_int_equal(reachable(BIT(NEW), BIT(HANDSHAKE), SMTPS),
+		BIT(NEW) | BIT(CONNECT) | BIT(CLOSED));
+	assert_int_equal(next_of(SESSION_CONNECT, SESSION_EV_UP, SMTPS),
+		BIT(HANDSHAKE) | BIT(CLOSED));
+	assert_int_equal(next_of(SESSION_CONNECT, SESSION_EV_UP, TLS),
+		BIT(BANNER));
+	assert_int_equal(next_of(SESSION_BANNER, SESSION_EV_2XX, SMTPS),
+		BIT(EHLO_TLS));
+	assert_int_equal(next_of(SESSION_HANDSHAKE, SESSION_EV_TLS_UP, 0),
+		BIT(EHLO_TLS));
 }
 
 static void
@@ -236,7 +279,7 @@ put_in_state(struct walk *w, unsigned state, unsigned event)
 }
 
 static void
-walk_one(struct walk *w, unsigned state, unsigned event, bool strict)
+walk_one(struct walk *w, unsigned state, unsigned event, unsigned rules)
 {
 	const struct session_callbacks cb = { on_ready, on_done, on_closed };
 	struct session_addr addr = { .len = sizeof(struct sockaddr_in) };
@@ -244,23 +287,28 @@ walk_one(struct walk *w, unsigned state, unsigned event, bool strict)
 	struct session_target target = { .host = "mx.example",
 		.addrs = &addr, .addr_count = 1, .demand = &demand };
 	bool reply = event >= SESSION_EV_2XX && event <= SESSION_EV_5XX;
-	unsigned next = next_of(state, event, strict);
+	unsigned next = next_of(state, event, rules);
 
 	addr.addr.ss_family = AF_INET;
-	demand.level = strict ? DEMAND_ENCRYPT : DEMAND_MAY;
+	demand.level = rules & TLS ? DEMAND_ENCRYPT : DEMAND_MAY;
+	demand.tls_first = (rules & SESSION_RULE_TLS_FIRST) != 0;
 	memset(&w->rcpt.outcome, 0, sizeof(w->rcpt.outcome));
 	w->done = w->closed = 0;
 	w->s = session_start(&w->env, &target, &cb, w);
 	put_in_state(w, state, event);
+	w->s->info.tls_active = demand.tls_first;
+	if (state == SESSION_CONNECT && event == SESSION_EV_UP &&
+	    demand.tls_first)
+		goto out;	/* these need a socket: test_session_smtps */
 	if (state == SESSION_STARTTLS && event == SESSION_EV_2XX)
-		goto out;	/* needs a socket: test_session */
+		goto out;
 	if (state == SESSION_HANDSHAKE && event == SESSION_EV_TLS_UP)
 		goto out;
 	session_engine(w->s, (enum session_event)event);
 	if (state == SESSION_CLOSED)
 		next = BIT(CLOSED);
 	else if (next == 0 && reply)
-		next = next_of(state, SESSION_EV_BAD, strict);
+		next = next_of(state, SESSION_EV_BAD, rules);
 	if (next == 0)
 		next = BIT(CLOSED);
 	assert_true(next & SESSION_BIT(w->s->state));
@@ -300,8 +348,8 @@ test_walk(void **state)
 	w.txn.body.size_bytes = 3;
 	for (unsigned s = 0; s < STATES; s++)
 		for (unsigned e = 0; e < EVENTS; e++)
-			for (unsigned strict = 0; strict < 2; strict++)
-				walk_one(&w, s, e, strict != 0);
+			for (size_t r = 0; r < RULE_SETS; r++)
+				walk_one(&w, s, e, rule_sets[r]);
 	event_base_free(w.env.base);
 	(void)dup2(err, STDERR_FILENO);
 	(void)close(err);
@@ -399,6 +447,7 @@ main(void)
 		cmocka_unit_test(test_replies),
 		cmocka_unit_test(test_reach),
 		cmocka_unit_test(test_strict),
+		cmocka_unit_test(test_tls_first),
 		cmocka_unit_test(test_timeouts),
 		cmocka_unit_test(test_walk),
 		cmocka_unit_test(test_body_limit),
