@@ -5,10 +5,13 @@
 
 #include <string.h>
 
+#include "base/buf.h"
 #include "policy/dane.h"
 
+#define SELECTOR_CERT 0
 #define MATCHING_FULL 0
-#define DATA_MAX 8192		/* of a full certificate or key */
+#define DER_SEQUENCE 0x30
+#define DER_BIT_STRING 0x03
 
 const char *
 dane_fault_text(enum dane_fault fault)
@@ -28,24 +31,50 @@ dane_fault_text(enum dane_fault fault)
 	return texts[fault];
 }
 
-/* One DER SEQUENCE that fills the data exactly, as a certificate and a public
- * key both are. */
+/* One DER element of that tag; its length is written as DER has it, in as few
+ * octets as can be (X.690 10.1). */
 static bool
-is_der_sequence(const uint8_t *data, size_t len)
+take_element(struct reader *in, uint8_t tag, struct reader *body_out)
 {
-	size_t at = 2, body, bytes;
+	bool tag_is = reader_u8(in) == tag;
+	size_t len = reader_u8(in), octets;
 
-	if (len < 4 || data[0] != 0x30)
-		return false;
-	body = data[1];
-	if (body & 0x80) {
-		bytes = body & 0x7f;
-		if (bytes < 1 || bytes > 3 || len < 2 + bytes)
+	if (len & 0x80) {
+		octets = len & 0x7f;
+		if (octets < 1 || octets > 3)
 			return false;
-		for (body = 0; bytes > 0; bytes--)
-			body = body << 8 | data[at++];
+		for (len = 0; octets > 0; octets--) {
+			len = len << 8 | reader_u8(in);
+			if (len == 0)
+				return false;
+		}
+		if (len < 0x80)
+			return false;
 	}
-	return at + body == len;
+	if (!tag_is || !reader_ok(in, false) || len > in->left)
+		return false;
+	reader_init(body_out, in->pos, len);
+	in->pos += len;
+	in->left -= len;
+	return true;
+}
+
+/* The outline of a Certificate (RFC 5280 4.1) or SubjectPublicKeyInfo: a
+ * SEQUENCE of one or two others and a BIT STRING, and nothing behind it. */
+static bool
+has_form(const struct dns_tlsa *t)
+{
+	struct reader in, parts, part;
+
+	reader_init(&in, t->data, t->len);
+	if (!take_element(&in, DER_SEQUENCE, &parts) || !reader_ok(&in, true))
+		return false;
+	if (t->selector == SELECTOR_CERT &&
+	    !take_element(&parts, DER_SEQUENCE, &part))
+		return false;
+	return take_element(&parts, DER_SEQUENCE, &part) &&
+		take_element(&parts, DER_BIT_STRING, &part) &&
+		reader_ok(&parts, true);
 }
 
 enum dane_fault
@@ -64,9 +93,9 @@ dane_judge(const struct dns_tlsa *t)
 	if (t->matching != MATCHING_FULL)
 		return t->len == digest_bytes[t->matching] ? DANE_USABLE :
 			DANE_LENGTH;
-	if (t->len == 0 || t->len > DATA_MAX)
+	if (t->len == 0)
 		return DANE_LENGTH;
-	return is_der_sequence(t->data, t->len) ? DANE_USABLE : DANE_DATA;
+	return has_form(t) ? DANE_USABLE : DANE_DATA;
 }
 
 size_t
