@@ -216,7 +216,8 @@ demand_same(const struct demand *had, const struct demand *need)
 	    had->tlsa_count != need->tlsa_count)
 		return false;
 	for (size_t i = 0; i < need->tlsa_count; i++)
-		if (!has_tlsa(had, &need->tlsa[i]))
+		if (!has_tlsa(had, &need->tlsa[i]) ||
+		    !has_tlsa(need, &had->tlsa[i]))
 			return false;
 	return same_text(had->tlsa_base, need->tlsa_base) &&
 		same_text(had->sni, need->sni) &&
