@@ -22,6 +22,8 @@ static const struct {
 	[CONF_TLS_FINGERPRINT] = { DEMAND_FINGERPRINT, false },
 };
 
+#define VERIFIED_MIN_VERSION 0x0303	/* TLS 1.2 */
+
 static const int versions[] = {
 	[CONF_TLS_VERSION_DEFAULT] = 0,
 	[CONF_TLS_1_0] = 0x0301,
@@ -46,7 +48,8 @@ live(const struct conf_destination *d, int64_t now_s)
 }
 
 /* The rule of the host speaks for it, unless that of the destination asks for
- * more. */
+ * more, or verifies: it knows whom the mail is for, while any host can be named
+ * by DNS that is not signed. */
 static const struct conf_destination *
 choose_rule(const struct conf *conf, const struct policy_host *h,
 	bool *of_host_out)
@@ -57,7 +60,8 @@ choose_rule(const struct conf *conf, const struct policy_host *h,
 		h->now_s);
 
 	*of_host_out = host != NULL && (dest == NULL ||
-		host->rule.tls >= dest->rule.tls);
+		(dest->rule.tls < CONF_TLS_DANE_ONLY &&
+		host->rule.tls >= dest->rule.tls));
 	return *of_host_out ? host : dest;
 }
 
@@ -139,6 +143,15 @@ apply_lists(const struct conf *conf, const struct policy_host *h,
 	}
 }
 
+/* A rule may allow older TLS where nobody is verified; what it says must not
+ * weaken verified TLS. */
+static void
+verify_with(struct demand *d)
+{
+	if (d->min_version < VERIFIED_MIN_VERSION)
+		d->min_version = 0;
+}
+
 void
 policy_plan(const struct conf *conf, const struct policy_host *h,
 	struct policy_plan *out)
@@ -154,18 +167,22 @@ policy_plan(const struct conf *conf, const struct policy_host *h,
 		d->level = levels[rule->rule.tls].level;
 		d->why = rule->rule.override ? WHY_OVERRIDE : WHY_LOCAL;
 		out->dane_only = rule->rule.tls == CONF_TLS_DANE_ONLY;
+		out->unproved = out->dane_only && !of_host && !h->relay &&
+			h->mx != DNS_SEC_SECURE;
 		out->overridden = rule->rule.override && !out->dane_only;
 		out->want_tlsa = levels[rule->rule.tls].search &&
 			!out->overridden;
 		apply_details(d, &rule->rule);
 		if (d->level == DEMAND_PKIX)
 			pkix_names(d, &rule->rule, of_host, h);
+		if (demand_verifies(d))
+			verify_with(d);
 	}
 	apply_relay(conf, h, d);
 	if (!out->overridden)
 		apply_lists(conf, h, d);
-	if (h->mx != DNS_SEC_SECURE && !h->relay && !out->dane_only &&
-	    conf->insecure_mx == CONF_INSECURE_MX_MAY)
+	if (out->unproved || (h->mx != DNS_SEC_SECURE && !h->relay &&
+	    !out->dane_only && conf->insecure_mx == CONF_INSECURE_MX_MAY))
 		out->want_tlsa = false;
 }
 
@@ -197,6 +214,7 @@ dane_demand(const struct policy_host *h, const struct demand *floor,
 
 	d->level = DEMAND_DANE;
 	d->why = WHY_DANE;
+	verify_with(d);
 	d->tlsa_base = xstrdup(base);
 	demand_add_name(d, base);
 	demand_add_name(d, h->host);
@@ -217,6 +235,11 @@ policy_decide(const struct conf *conf, const struct policy_host *h,
 	bool trusted = h->relay || h->mx == DNS_SEC_SECURE || plan->dane_only ||
 		conf->insecure_mx == CONF_INSECURE_MX_DANE;
 
+	if (plan->unproved) {
+		*why = outcome_dane_required(h->host,
+			"the MX records that name it are not signed");
+		return NULL;
+	}
 	if (finding == DANE_FAILED && plan->want_tlsa) {
 		*why = outcome_tlsa_lookup(h->host);
 		return NULL;

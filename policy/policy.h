@@ -31,6 +31,8 @@ struct policy_plan {
 	struct demand *floor;		/* owned */
 	bool want_tlsa;
 	bool dane_only;
+	bool unproved;			/* dane-only for the destination, but
+					 * unsigned MX records led here */
 	bool overridden;		/* by a rule that may weaken: log it */
 };
 
