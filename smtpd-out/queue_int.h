@@ -82,7 +82,6 @@ struct queue {
 	bool walking;			/* the cursor has not reached the end */
 	uint64_t next_job;
 	uint64_t active_bytes;
-	int64_t due_at_ms;		/* wall time due_ev waits for */
 	bool skipped;			/* this walk passed by a worker that
 					 * could take nothing */
 	bool stopping;

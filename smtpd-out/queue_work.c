@@ -203,20 +203,32 @@ work_start_message(struct queue *q, const struct envelope *env,
 		queue_kick(q);
 }
 
+/* Milliseconds until the walk's timer ends; INT64_MAX when it is not set. */
+static int64_t
+due_remaining(const struct queue *q)
+{
+	struct timeval end, now;
+
+	if (!event_pending(q->due_ev, EV_TIMEOUT, &end))
+		return INT64_MAX;
+	(void)evutil_gettimeofday(&now, NULL);
+	return (int64_t)(end.tv_sec - now.tv_sec) * 1000 +
+		(end.tv_usec - now.tv_usec) / 1000;
+}
+
 void
 work_due_at(struct queue *q, int64_t when_ms)
 {
-	int64_t now_ms = clock_wall_ms(), ms = when_ms - now_ms;
+	int64_t ms = when_ms - clock_wall_ms();
 	struct timeval tv;
 
-	if (q->stopping || (when_ms >= q->due_at_ms &&
-	    event_pending(q->due_ev, EV_TIMEOUT, NULL)))
-		return;
 	if (ms < SCAN_MIN_MS)
 		ms = SCAN_MIN_MS;
 	if (ms > SCAN_MAX_MS)
 		ms = SCAN_MAX_MS;
-	q->due_at_ms = now_ms + ms;
+	/* Never later than it was: kicks may come faster than it ends. */
+	if (q->stopping || due_remaining(q) <= ms)
+		return;
 	tv.tv_sec = ms / 1000;
 	tv.tv_usec = ms % 1000 * 1000;
 	(void)event_add(q->due_ev, &tv);
