@@ -116,12 +116,20 @@ queue_result(struct queue *q, uint64_t child, uint64_t job,
 
 /* ---- inside the transaction ---- */
 
-/* "Later" becomes "never" when the time is up (in every state). */
+/* True when what happened counts as an attempt of the delivery. */
+static bool
+was_tried(const struct active *a)
+{
+	return a->gone == GONE_NOT || a->gone == GONE_CRASHED_OFTEN;
+}
+
+/* "Later" becomes "never" when the time is up, also for a message that kills
+ * its workers. */
 static void
 expire_result(const struct active *a, struct msg_rcpt_result *r,
 	int64_t now_ms)
 {
-	if (r->outcome.verdict == VERDICT_LATER && a->gone == GONE_NOT &&
+	if (r->outcome.verdict == VERDICT_LATER && was_tried(a) &&
 	    schedule_expired(now_ms, a->delivery.expires_ms))
 		r->outcome = outcome_expired(r->outcome.text);
 }
@@ -132,7 +140,7 @@ next_time(struct queue *q, const struct active *a, int64_t now_ms,
 {
 	uint32_t random = 0;
 
-	if (a->gone != GONE_NOT && a->gone != GONE_CRASHED_OFTEN)
+	if (!was_tried(a))
 		return now_ms + a->again_ms;
 	(void)!getrandom(&random, sizeof(random), 0);
 	return schedule_next(&q->conf->retry, a->delivery.attempts + 1, now_ms,
@@ -157,8 +165,7 @@ store_retry(struct queue *q, struct result_op *op,
 	for (size_t n = 0; n < op->count; n++)
 		if (finals[n].outcome.verdict == VERDICT_LATER)
 			text = finals[n].outcome.text;
-	st = spool_retry(q->spool, a->delivery.id, op->next_ms,
-		a->gone == GONE_NOT || a->gone == GONE_CRASHED_OFTEN,
+	st = spool_retry(q->spool, a->delivery.id, op->next_ms, was_tried(a),
 		delayed || a->delivery.delay_noticed, text);
 	if (st == ST_OK && delayed)
 		st = notice_make(q, op, finals, true);

@@ -304,21 +304,26 @@ queue_kick(struct queue *q)
 	work_due_at(q, 0);
 }
 
-/* Held mail is tried by nobody: only this ends it (RFC 5321 4.5.4.1). */
+/* Mail that nobody tries, because it is held or because no worker takes it
+ * long after its last attempt was due: only this ends it (RFC 5321
+ * 4.5.4.1). */
 static void
-expire_held(struct queue *q)
+expire_untried(struct queue *q)
 {
-	const struct outcome expired = outcome_expired("held by the operator");
+	int64_t now_ms = clock_wall_ms();
 	struct spool_delivery ds[BATCH];
 	struct envelope *env;
 	struct active *a;
 	size_t count;
 
-	if (spool_expired(q->spool, clock_wall_ms(), ds, BATCH, &count) !=
-	    ST_OK)
+	if (spool_expired(q->spool, now_ms, ds, BATCH, &count) != ST_OK)
 		return;
 	for (size_t i = 0; i < count; i++) {
-		if (!ds[i].held || queue_is_active(q, ds[i].id) ||
+		const struct outcome expired = outcome_expired(ds[i].held ?
+			"held by the operator" : "no process to deliver it");
+
+		if ((!ds[i].held && now_ms - ds[i].expires_ms <
+		    q->conf->retry.max_ms) || queue_is_active(q, ds[i].id) ||
 		    spool_envelope(q->spool, ds[i].message_id, ds[i].id,
 		    &env) != ST_OK)
 			continue;
@@ -340,7 +345,7 @@ on_expire(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	expire_held(q);
+	expire_untried(q);
 	(void)event_add(q->expire_ev, &tv);
 }
 
