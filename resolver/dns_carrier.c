@@ -170,8 +170,10 @@ on_answer(void *arg, int status, int timeouts, unsigned char *reply, int len)
 
 	(void)timeouts;
 	e->carrier->in_flight--;
+	/* c-ares >= 1.28 parses answers itself, and drops what it dislikes. */
 	if (status != ARES_SUCCESS || len < 0)
 		e->cb(e->arg, NULL, 0, status == ARES_ETIMEOUT,
+			status == ARES_EBADRESP ? "malformed answer" :
 			ares_strerror(status));
 	else
 		e->cb(e->arg, reply, (size_t)len, false, NULL);

@@ -430,8 +430,8 @@ oversize(void **state)
 	struct dns_answer *a = look_up(lab, "oversize.test", 1);
 
 	is_address(a, "192.0.2.0");
+	/* By TCP with c-ares 1.18; 1.34 takes what came. */
 	assert_int_equal(a->count, 100);
-	assert_true(lab->tcp_seen);
 }
 
 static void
