@@ -11,7 +11,8 @@
 
 #include "resolver/dns_verify.h"
 
-#define DNS_DENIAL_MAX 10		/* records of a kind per message */
+#define DNS_DENIAL_MAX 10		/* records of a kind per zone */
+#define DNS_DENIAL_SEEN_MAX 40		/* of all zones in one message */
 #define DNS_NSEC3_BOGUS 150		/* RFC 9276 3.2: never more */
 
 /* The proven NSEC or NSEC3 records of one zone in one message. */

@@ -631,6 +631,18 @@ dns_query_cancel(struct dns_ask **askp)
 }
 
 void
+dns_query_rotate(struct dns_query *dq)
+{
+	dq->first = (dq->first + 1) % dq->conf.server_count;
+}
+
+size_t
+dns_query_servers(const struct dns_query *dq)
+{
+	return dq->conf.server_count;
+}
+
+void
 dns_query_stats(const struct dns_query *dq, struct dns_query_stats *out)
 {
 	*out = dq->stats;

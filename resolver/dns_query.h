@@ -54,6 +54,10 @@ struct dns_ask *dns_query_start(struct dns_query *, const uint8_t *name,
 	uint16_t type, dns_ask_cb *, void *arg);
 void dns_query_cancel(struct dns_ask **);
 
+/* Asks another server first from now on: what this one says is not true. */
+void dns_query_rotate(struct dns_query *);
+size_t dns_query_servers(const struct dns_query *);
+
 struct dns_query_stats {
 	uint64_t packets, timeouts, malformed, refused;
 	size_t in_flight;

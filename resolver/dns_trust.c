@@ -92,6 +92,24 @@ denial_verify(const struct dns_set *set, const struct dns_keys *zone,
 	return v;
 }
 
+static struct dns_verified
+too_many(void)
+{
+	return (struct dns_verified){ .verdict = DNS_EXCEEDED,
+		.why = "too many NSEC or NSEC3 records" };
+}
+
+static struct dns_verified
+denial_take(struct dns_denial *d, const struct dns_rr *rr,
+	struct dns_verified v, uint32_t *ttl)
+{
+	if (v.verdict != DNS_GOOD)
+		return v;
+	if (v.ttl < *ttl)
+		*ttl = v.ttl;
+	return denial_add(d, rr) ? v : too_many();
+}
+
 struct dns_verified
 dns_trust_denial(const struct dns_msg *m, const struct dns_keys *zone,
 	const struct dns_check *check, struct dns_denial *d)
@@ -99,6 +117,7 @@ dns_trust_denial(const struct dns_msg *m, const struct dns_keys *zone,
 	struct dns_set *set = xmalloc(sizeof(*set));
 	struct dns_verified v = { .verdict = DNS_GOOD, .ttl = UINT32_MAX };
 	uint32_t ttl = UINT32_MAX;
+	unsigned looked_at = 0;
 
 	memset(d, 0, sizeof(*d));
 	d->zone = zone->zone;
@@ -111,15 +130,11 @@ dns_trust_denial(const struct dns_msg *m, const struct dns_keys *zone,
 		    (rr->type != DNS_TYPE_NSEC && rr->type != DNS_TYPE_NSEC3) ||
 		    seen_before(d, rr))
 			continue;
-		if (!signed_by(m, rr, zone->zone, set))
-			continue;
-		v = denial_verify(set, zone, check);
-		if (v.verdict == DNS_GOOD && v.ttl < ttl)
-			ttl = v.ttl;
-		if (v.verdict == DNS_GOOD && !denial_add(d, rr)) {
-			v.verdict = DNS_EXCEEDED;
-			v.why = "too many NSEC or NSEC3 records";
-		}
+		if (++looked_at > DNS_DENIAL_SEEN_MAX)
+			v = too_many();
+		else if (signed_by(m, rr, zone->zone, set))
+			v = denial_take(d, rr, denial_verify(set, zone,
+				check), &ttl);
 	}
 	v.ttl = ttl;
 	free(set);

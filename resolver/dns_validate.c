@@ -167,6 +167,7 @@ denial_signer(const struct dns_validate *v, const uint8_t *name)
 {
 	struct dns_set *set = xmalloc(sizeof(*set));
 	const uint8_t *best = NULL;
+	unsigned seen = 0;
 
 	for (size_t i = 0; i < v->msg->count; i++) {
 		const struct dns_rr *rr = &v->msg->rrs[i];
@@ -175,6 +176,8 @@ denial_signer(const struct dns_validate *v, const uint8_t *name)
 		if (rr->section != DNS_AUTHORITY ||
 		    (rr->type != DNS_TYPE_NSEC && rr->type != DNS_TYPE_NSEC3))
 			continue;
+		if (++seen > DNS_DENIAL_SEEN_MAX)
+			break;
 		(void)dns_set_find(v->msg, DNS_AUTHORITY, rr->owner, rr->type,
 			set);
 		signer = dns_verify_signer(set);

@@ -559,6 +559,18 @@ dns_zones_flush(struct dns_zones *zs)
 }
 
 void
+dns_zones_forgive(struct dns_zones *zs)
+{
+	struct zone *z, *next;
+
+	for (z = TAILQ_FIRST(&zs->settled); z != NULL; z = next) {
+		next = TAILQ_NEXT(z, link);
+		if (z->trust == DNS_TRUST_BOGUS || z->trust == DNS_TRUST_LATER)
+			zone_free(z);
+	}
+}
+
+void
 dns_zones_free(struct dns_zones **zsp)
 {
 	struct dns_zones *zs = *zsp;

@@ -58,6 +58,8 @@ struct dns_zones_conf {
 struct dns_zones *dns_zones_new(const struct dns_zones_conf *);
 void dns_zones_free(struct dns_zones **);	/* no callback after this */
 void dns_zones_flush(struct dns_zones *);
+/* Only what failed. */
+void dns_zones_forgive(struct dns_zones *);
 
 /* Of the zone that `name` lies in.  Starts to find out when unknown, as long
  * as *quota (new entries) lasts; then LATER.  both: a name that is likely to

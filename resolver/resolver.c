@@ -44,6 +44,7 @@ struct shared {
 	struct dns_entry entry;		/* first */
 	struct resolver *resolver;
 	struct dns_lookup *lookup;
+	size_t bogus;			/* times that it came out so */
 	struct request_list requests;
 };
 
@@ -71,6 +72,7 @@ struct resolver {
 	struct dns_probe *probe;
 	struct event *on_probe_due;
 	int64_t probed_ms;		/* monotonic; when the last began */
+	size_t probe_servers;		/* that it has been through */
 	enum resolver_state state;
 	char sentence[DNS_WHY_MAX];
 	resolver_probe_cb *probe_cb;
@@ -140,6 +142,16 @@ probe_tell(struct resolver *r)
 		cb(r->state, r->sentence, r->probe_arg);
 }
 
+static void on_probed(enum resolver_state, const char *, void *);
+
+static void
+probe_start(struct resolver *r)
+{
+	r->probe_servers++;
+	r->probe = dns_probe_start(r->env.query, &r->anchor, r->skew_s,
+		on_probed, r);
+}
+
 static void
 on_probed(enum resolver_state state, const char *why, void *arg)
 {
@@ -148,6 +160,13 @@ on_probed(enum resolver_state state, const char *why, void *arg)
 		r->state > RESOLVER_OFF;
 
 	r->probe = NULL;
+	/* Another server may do better. */
+	if (state != RESOLVER_VALIDATING &&
+	    r->probe_servers < dns_query_servers(r->env.query)) {
+		dns_query_rotate(r->env.query);
+		probe_start(r);
+		return;
+	}
 	/* What failed under a wrong clock or resolver need not fail now. */
 	if (mended) {
 		dns_cache_flush(r->cache);
@@ -169,9 +188,10 @@ on_probe_due(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	r->probed_ms = clock_mono_ms();
-	if (r->probe == NULL)
-		r->probe = dns_probe_start(r->env.query, &r->anchor,
-			r->skew_s, on_probed, r);
+	if (r->probe == NULL) {
+		r->probe_servers = 0;
+		probe_start(r);
+	}
 }
 
 void
@@ -228,6 +248,26 @@ resolver_explain(struct resolver *r, const char *name, char *out,
 
 /* ---- lookups --------------------------------------------------------- */
 
+static void on_looked_up(struct dns_answer *,
+	const struct dns_lookup_facts *, void *);
+
+/* Where there are several resolvers, one that strips or alters records must
+ * not stand for all: each is asked in turn. */
+static bool
+retry_elsewhere(struct shared *s)
+{
+	struct resolver *r = s->resolver;
+
+	if (++s->bogus >= dns_query_servers(r->env.query))
+		return false;
+	dns_query_rotate(r->env.query);
+	if (r->env.zones != NULL)
+		dns_zones_forgive(r->env.zones);
+	s->lookup = dns_lookup_start(&r->env, s->entry.name, s->entry.type,
+		on_looked_up, s);
+	return true;
+}
+
 static void
 on_looked_up(struct dns_answer *a, const struct dns_lookup_facts *facts,
 	void *arg)
@@ -236,6 +276,10 @@ on_looked_up(struct dns_answer *a, const struct dns_lookup_facts *facts,
 	struct resolver *r = s->resolver;
 	struct dns_request *rq;
 
+	if (a->security == DNS_SEC_BOGUS && retry_elsewhere(s)) {
+		dns_answer_free(&a);
+		return;
+	}
 	r->later_count += a->result == DNS_LATER ? 1U : 0U;
 	r->security_count[a->security]++;
 	probe_hint(r, a, facts);

@@ -5,7 +5,8 @@
 
 Runs COMMAND in a network namespace of its own with a root, three TLDs (NSEC3
 with opt-out, NSEC, NSEC3), their domains served by NSD, Unbound as a plain
-recursive resolver, and a proxy that tampers.  Environment of COMMAND:
+recursive resolver, and a proxy that tampers.  With DNSLAB_HOSTS=N there is a domain
+big.nsec of N hosts.  Environment of COMMAND:
 
     DNSLAB_DIR       temporary directory, removed at the end
     DNSLAB_ANCHOR    trust anchor file
@@ -94,7 +95,8 @@ def domains(tld, alg):
     """Each is wrong in one way, or right."""
     def d(label, **how):
         return Domain(label + "." + tld, tld, **how)
-    return [
+    hosts = int(os.environ.get("DNSLAB_HOSTS", "0"))
+    return [d("big", hosts=hosts)] * (tld == "nsec" and hosts > 0) + [
         d("good"), d("good3", sign=["-n", "-t", "0"]),
         d("good3s", sign=["-n", "-t", "10", "-s", "beef"]),
         d("optout", sign=["-n", "-t", "0", "-p"]),
@@ -199,6 +201,9 @@ class Lab:
         body += [x % {"tld": d.tld} for x in RECORDS]
         for c in children:
             body += c.ds
+        if d.how.get("hosts"):
+            body += ["h%d A 192.0.2.%d" % (n, n % 256)
+                     for n in range(d.how["hosts"])]
         if d.how.get("signed", True):
             d.key = self.keygen(d.name, d.how.get("alg", self.algorithm))
         d.ds = self.ds_lines(d)

@@ -496,6 +496,40 @@ tampered(void **state)
 	}
 }
 
+/* One resolver of two that strips what it passes on does no harm. */
+static void
+other_server(void **state)
+{
+	struct lab *lab = *state, *liar = calloc(1, sizeof(*liar));
+	struct conf_addr addrs[2];
+
+	liar->tamper = STRIP_RRSIG;
+	liar->base = lab->base;
+	liar->fake = dnsfake_new(lab->base, on_query, liar);
+	dnsfake_addr(liar->fake, &addrs[0]);
+	addrs[1] = lab->addr;
+	lab->conf.servers = addrs;
+	lab->conf.server_count = 2;
+	lab_resolver(lab);
+	assert_true(liar->queries > 0);
+	assert_int_equal(lab->probed, RESOLVER_VALIDATING);
+	is(look_up(lab, "zone.test", DNS_TYPE_MX), DNS_FOUND, DNS_SEC_SECURE,
+		NULL);
+	liar->queries = 0;
+	is(look_up(lab, "plain.test", DNS_TYPE_MX), DNS_FOUND,
+		DNS_SEC_INSECURE, "plain.test");
+	assert_int_equal(liar->queries, 0);
+	/* It begins to lie as well: both are asked, once each. */
+	lab_resolver(lab);
+	lab->tamper = STRIP_RRSIG;
+	liar->queries = 0;
+	is(look_up(lab, "zone.test", DNS_TYPE_MX), DNS_LATER, DNS_SEC_BOGUS,
+		"not signed");
+	assert_true(liar->queries > 0 && liar->queries < 10);
+	dnsfake_free(&liar->fake);
+	free(liar);
+}
+
 /* Bogus is remembered for a short while; other failures are not. */
 static void
 bogus_cached(void **state)
@@ -885,6 +919,7 @@ main(void)
 		LAB_TEST(verdicts),
 		LAB_TEST(explained),
 		LAB_TEST(tampered),
+		LAB_TEST(other_server),
 		LAB_TEST(bogus_cached),
 		LAB_TEST(time_passes),
 		LAB_TEST(one_round_trip),
