@@ -118,6 +118,17 @@ static const char *const stmt_sql[STMT_COUNT] = {
 		"GROUP BY destination ORDER BY count(*) DESC, destination "
 		"LIMIT ?1) t CROSS JOIN delivery d ON d.id = t.first "
 		"ORDER BY t.count DESC, t.destination",
+	[STMT_HOST_TLS_PUT] = "INSERT INTO host_tls (host, level, last_s) "
+		"VALUES (?1, ?2, ?3) ON CONFLICT (host) DO UPDATE SET "
+		"level = ?2, last_s = ?3",
+	[STMT_HOST_TLS_GET] = "SELECT host, level, last_s FROM host_tls "
+		"WHERE host = ?",
+	[STMT_HOST_TLS_DELETE] = "DELETE FROM host_tls WHERE host = ?",
+	[STMT_HOST_TLS_LIST] = "SELECT host, level, last_s FROM host_tls "
+		"WHERE host > ? ORDER BY host LIMIT ?",
+	[STMT_HOST_TLS_COUNT] = "SELECT count(*) FROM host_tls",
+	[STMT_HOST_TLS_OLDEST] = "SELECT host, level, last_s FROM host_tls "
+		"INDEXED BY host_tls_last ORDER BY last_s, host LIMIT ?",
 };
 
 enum status

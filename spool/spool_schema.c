@@ -48,9 +48,17 @@ static const char schema_1[] =
 	" address TEXT NOT NULL, orcpt TEXT, text TEXT,"
 	" PRIMARY KEY (delivery_id, id)) STRICT, WITHOUT ROWID;";
 
+/* The best TLS that hosts were seen with. */
+static const char schema_2[] =
+	"CREATE TABLE host_tls (host TEXT PRIMARY KEY,"
+	" level INTEGER NOT NULL, last_s INTEGER NOT NULL)"
+	" STRICT, WITHOUT ROWID;"
+	"CREATE INDEX host_tls_last ON host_tls (last_s);";
+
 /* Never change a step that was released: add one. */
 static const struct spool_migration migrations[] = {
 	{ schema_1 },
+	{ schema_2 },
 };
 #define SCHEMA_VERSION ((int)(sizeof(migrations) / sizeof(migrations[0])))
 
@@ -72,7 +80,10 @@ static const char probe_sql[] =
 	" (SELECT max(destination) FROM delivery"
 	"  INDEXED BY delivery_destination),"
 	" (SELECT count(*) FROM meta), (SELECT max(last_id) FROM"
-	"  (SELECT last_id FROM message ORDER BY id DESC LIMIT 1))";
+	"  (SELECT last_id FROM message ORDER BY id DESC LIMIT 1)),"
+	" (SELECT min(host) FROM host_tls), (SELECT max(host) FROM host_tls),"
+	" (SELECT min(last_s) FROM host_tls INDEXED BY host_tls_last),"
+	" (SELECT max(last_s) FROM host_tls INDEXED BY host_tls_last)";
 #define PROBE_LAST_ID 15
 
 /* First column of the first row; `text` NULL: as a number. */
@@ -82,6 +93,7 @@ ask(struct spool *s, const char *sql, int column, int64_t *number_out,
 {
 	sqlite3_stmt *stmt = NULL;
 	int rc = sqlite3_prepare_v2(s->db, sql, -1, &stmt, NULL);
+	char what[48];
 
 	if (rc == SQLITE_OK)
 		rc = sqlite3_step(stmt);
@@ -94,7 +106,9 @@ ask(struct spool *s, const char *sql, int column, int64_t *number_out,
 				t == NULL ? "" : (const char *)t);
 	}
 	(void)sqlite3_finalize(stmt);
-	return rc == SQLITE_ROW ? ST_OK : spool_fail_db(s, rc, sql);
+	/* The library's sentence must have room. */
+	(void)snprintf(what, sizeof(what), "%.47s", sql);
+	return rc == SQLITE_ROW ? ST_OK : spool_fail_db(s, rc, what);
 }
 
 static enum status

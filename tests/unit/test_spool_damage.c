@@ -16,6 +16,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
+#include "spool/policy_store.h"
 #include "spool/spool_int.h"
 #include "tests/unit/test_spool_util.h"
 
@@ -465,10 +466,12 @@ test_migration(void **state)
 {
 	static const struct spool_migration good[] = {
 		{ "never run" },
+		{ "never run" },
 		{ "ALTER TABLE message ADD COLUMN added TEXT" },
 		{ "UPDATE message SET added = 'yes'" },
 	};
 	static const struct spool_migration bad[] = {
+		{ "never run" },
 		{ "never run" },
 		{ "ALTER TABLE message ADD COLUMN added TEXT" },
 		{ "UPDATE nowhere SET added = 'yes'" },
@@ -477,21 +480,45 @@ test_migration(void **state)
 
 	make_queue(*state);
 	s = test_open(*state);
-	assert_int_not_equal(spool_migrate(s, bad, 3), ST_OK);
-	assert_int_equal(pragma(s, "PRAGMA user_version"), 1);
+	assert_int_not_equal(spool_migrate(s, bad, 4), ST_OK);
+	assert_int_equal(pragma(s, "PRAGMA user_version"), 2);
 	assert_int_equal(pragma(s, "SELECT count(*) FROM "
 		"pragma_table_info('message') WHERE name = 'added'"), 0);
-	assert_int_equal(spool_migrate(s, good, 3), ST_OK);
-	assert_int_equal(pragma(s, "PRAGMA user_version"), 3);
+	assert_int_equal(spool_migrate(s, good, 4), ST_OK);
+	assert_int_equal(pragma(s, "PRAGMA user_version"), 4);
 	assert_int_equal(pragma(s, "PRAGMA application_id"),
 		SPOOL_APPLICATION_ID);
 	assert_int_equal(pragma(s, "SELECT count(*) FROM message WHERE "
 		"added = 'yes'"), MESSAGES + 1);
-	assert_int_equal(spool_migrate(s, good, 3), ST_OK);
+	assert_int_equal(spool_migrate(s, good, 4), ST_OK);
 	assert_int_equal(spool_migrate(s, good, 1), ST_DENIED);
 	test_check_totals(s);
 	spool_close(&s);
 	must_refuse(*state, ST_DENIED, "newer");
+}
+
+/* A queue of version 1, before hosts were remembered. */
+static void
+test_from_version_1(void **state)
+{
+	struct spool_host_tls h = { .host = "mx.example", .level = 2,
+		.last_s = 5 };
+	struct spool *s;
+
+	make_queue(*state);
+	run_sql(*state, "DROP TABLE host_tls; PRAGMA user_version = 1");
+	s = test_open(*state);
+	assert_int_equal(pragma(s, "PRAGMA user_version"), 2);
+	assert_int_equal(pragma(s, "SELECT count(*) FROM message"),
+		MESSAGES + 1);
+	assert_int_equal(spool_begin(s), ST_OK);
+	assert_int_equal(spool_host_tls_put(s, &h), ST_OK);
+	assert_int_equal(spool_commit(s), ST_OK);
+	test_check_totals(s);
+	spool_close(&s);
+	/* The version says that the table is there. */
+	run_sql(*state, "DROP TABLE host_tls");
+	must_refuse(*state, ST_CORRUPT, "host_tls");
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, test_dir_setup, \
@@ -506,6 +533,7 @@ main(void)
 		T(test_each_page_at_open), T(test_each_page_in_use),
 		T(test_rows), T(test_bodies), T(test_foreign), T(test_newer),
 		T(test_modes), T(test_migration),
+		T(test_from_version_1),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
