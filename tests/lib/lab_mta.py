@@ -107,7 +107,8 @@ class Maildirs:
 
     def log_text(self):
         try:
-            with open(self.log_file, errors="replace") as f:
+            with open(self.log_file, encoding="utf-8",
+                  errors="replace") as f:
                 return f.read()
         except FileNotFoundError:
             return ""
@@ -168,7 +169,8 @@ class Postfix(Maildirs):
                                               u.split("@")[0])
                              for u in self.users)}
         for name, text in files.items():
-            with open(os.path.join(self.dir, name), "w") as f:
+            with open(os.path.join(self.dir, name), "w",
+                      encoding="utf-8") as f:
                 f.write(text)
 
     def queue(self, owner, drop):
@@ -199,6 +201,17 @@ class Postfix(Maildirs):
         return [dict(re.findall(r"(\w+)=([\d/]+)", line)) for line in
                 self.log_lines(r"smtpd\[\d+\]: disconnect from")]
 
+    def session_of(self, queue_id):
+        """The same for the session in which a message came; {} before its
+        end."""
+        pid = None
+        for line in self.log_text().splitlines():
+            if "]: %s: client=" % queue_id in line:
+                pid = re.search(r"smtpd\[\d+\]", line)[0]
+            elif pid and pid in line and "disconnect from" in line:
+                return dict(re.findall(r"(\w+)=([\d/]+)", line))
+        return {}
+
     def tls_lines(self):
         return self.log_lines(r"TLS connection established from")
 
@@ -228,6 +241,7 @@ keep_environment =
 never_users =
 deliver_drop_privilege = true
 smtp_accept_max = 0
+smtp_accept_queue_per_connection = 0
 queue_run_max = 0
 
 begin acl

@@ -39,6 +39,7 @@ def enter():
     if os.geteuid() != 0:
         sys.exit("the lab needs root (its own namespaces, servers that drop "
                  "privileges): try again with sudo")
+    os.environ["LAB_PID"] = str(os.getpid())	# unshare's, seen from outside
     os.execvp("unshare", [
         "unshare", "--net", "--mount", "--pid", "--fork",
         "--kill-child=SIGTERM", "--mount-proc", "/usr/bin/python3", "-B",

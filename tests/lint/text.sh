@@ -24,7 +24,7 @@ code=$(ls base/*.[ch] resolver/*.[ch] policy/*.[ch] spool/*.[ch] \
 scripts=$(ls demo check autogen.sh tests/lib/install tests/lib/*.py \
 	tests/e2e/run tests/e2e/*.py tests/lint/*.sh tests/bench/*.py \
 	2>/dev/null)
-prose=$(ls ./*.md smtpd-out/*.[1-9] etc/* 2>/dev/null)
+prose=$(ls ./*.md etc/* 2>/dev/null)
 # The lists are split into words on purpose.
 # shellcheck disable=SC2086
 set_of() {
@@ -68,7 +68,7 @@ if command -v codespell >/dev/null; then
 else
 	skip spelling codespell
 fi
-for page in smtpd-out/*.[1-9]; do
+for page in etc/*.[1-9]; do
 	[ -e "$page" ] || continue
 	if command -v mandoc >/dev/null; then
 		result "manual page $page" \

@@ -1,0 +1,195 @@
+#!/usr/bin/python3
+"""The demonstration: see ../../demo, which builds and then runs this."""
+
+import os
+import re
+import sys
+import time
+
+import lab
+import lab_daemon
+import lab_mta
+
+lab.enter()
+
+MX_TLS, MX_CLEAR, MX_EXIM = "198.51.100.10", "198.51.100.11", "198.51.100.20"
+DEAD = "203.0.113.25"		# nobody answers there
+SENDER = "alice@sender.test"
+USERS = [SENDER, "ann@good.test", "bob@several.test", "carol@clear.test"]
+
+# recipient, what is special, status that is expected, where it arrives
+CASES = [
+    ("ann@good.test", "a Postfix with STARTTLS", "sent", "postfix"),
+    ("bob@several.test", "three MX hosts, the first is dead", "sent",
+     "postfix"),
+    ("dave@exim.test", "an Exim with STARTTLS", "sent", "exim"),
+    ("carol@clear.test", "a Postfix without STARTTLS", "sent", "postfix"),
+    ("nobody@good.test", "no such user there", "bounced", "notice"),
+    ("eve@nosuch.test", "no such domain", "bounced", "notice"),
+    ("frank@null.test", "a domain that takes no mail (null MX)", "bounced",
+     "notice"),
+]
+
+MESSAGE = """From: Alice <%s>
+To: several people
+Subject: the demonstration
+
+Hello from the queue of smtpd-out.
+""" % SENDER
+
+
+def build_lab():
+    net = lab.Lab()
+    for name, records in {
+            "sender.test": ["@ MX 10 mx", "mx A " + MX_TLS],
+            "good.test": ["@ MX 10 mx", "mx A " + MX_TLS],
+            "several.test": ["@ MX 10 dead", "@ MX 20 refuses", "@ MX 30 mx",
+                             "dead A " + DEAD, "refuses A 198.51.100.1",
+                             "mx A " + MX_TLS],
+            "clear.test": ["@ MX 10 mx", "mx A " + MX_CLEAR],
+            "exim.test": ["@ MX 10 mx", "mx A " + MX_EXIM],
+            "null.test": ["@ MX 0 ."]}.items():
+        net.dns.domain(name, records)
+    net.start()
+    postfix = lab_mta.Postfix(net, USERS, names=["mx.good.test"])
+    postfix.listen(MX_TLS)
+    postfix.listen(MX_CLEAR, smtpd_tls_security_level="none")
+    postfix.start()
+    exim = lab_mta.Exim(net, MX_EXIM, ["dave@exim.test"])
+    exim.start()
+    return net, postfix, exim
+
+
+class Seen:
+    """What happened, from the log of smtpd-out and from the receivers."""
+
+    def __init__(self, daemon, postfix, exim):
+        self.daemon, self.postfix, self.exim = daemon, postfix, exim
+
+    def last(self, to):
+        lines = self.daemon.deliveries(to=to)
+        return lines[-1] if lines else None
+
+    def said(self, to):
+        line = self.last(to)
+        if line is None:
+            return "nothing"
+        words = [line["status"], line.get("dsn", "")]
+        if line["status"] == "sent":
+            words += ["by", line["mx"]]
+            words += ["in clear text"] if line["tls"] == "none" else [
+                "over", line["proto"]]
+        else:
+            words.append(": " + line.get("reply", "")[:60])
+        return " ".join(words).replace(" :", ":")
+
+    def saw(self, to, where):
+        """(it was as expected, what the receiver saw)."""
+        if where == "notice":
+            found = [m for m in self.postfix.messages(SENDER)
+                     if "Final-Recipient: rfc822; " + to
+                     in m.as_string().replace("rfc822;" + to,
+                                              "rfc822; " + to)]
+            if not found:
+                return False, "no notice for the sender"
+            return True, "a notice is in the sender's mailbox"
+        receiver = self.postfix if where == "postfix" else self.exim
+        box = receiver.messages(to)
+        if len(box) != 1:
+            return False, "%d messages in the mailbox" % len(box)
+        received = str(box[0].get_all("Received")[0])
+        tls = re.search(r"using (TLS\S+)|\((TLS[\d.]+)\)", received)
+        words = ["in the mailbox",
+                 "over " + (tls[1] or tls[2]) if tls else "in clear text"]
+        if where == "postfix" and tls:
+            words.append("EHLO %s times, STARTTLS once" % self.ehlo(to))
+        good = bool(tls) == (to != "carol@clear.test") and (
+            where != "postfix" or not tls or self.ehlo(to) == "2")
+        return good, ", ".join(words)
+
+    def ehlo(self, to):
+        """How many EHLOs Postfix saw where this one came (at its end)."""
+        line = self.last(to) or {}
+        queued = re.search(r"queued as (\w+)", line.get("reply", ""))
+        session = self.postfix.session_of(queued[1]) if queued else {}
+        return session.get("ehlo", "?") if "starttls" in session else "?"
+
+    def complete(self):
+        return all(self.last(to) and self.last(to)["status"] != "deferred"
+                   and self.saw(to, where)[0]
+                   for to, _, _, where in CASES)
+
+
+def show(seen):
+    """Prints the table; True when all is as expected."""
+    fine = True
+    for to, special, status, where in CASES:
+        line = seen.last(to)
+        good, saw = seen.saw(to, where)
+        good = good and line is not None and line["status"] == status
+        fine = fine and good
+        print("\n%s %-18s %s" % ("ok " if good else "BAD", to, special))
+        print("      smtpd-out   %s" % seen.said(to))
+        print("      receiver    %s" % saw)
+    return fine
+
+
+def explore(net, daemon, postfix):
+    outside = os.environ["LAB_PID"]
+    print("""
+It is all still up, in %s:
+  a shell inside     nsenter -a -t $(pgrep -P %s)
+  its log            %s
+  configuration      %s
+  the queue          %s queue -c %s list
+  send more          %s submit -c %s -f %s ann@good.test <FILE
+                     (or by SMTP inside: 127.0.0.1 port %d)
+  mailboxes          %s/DOMAIN/USER/new
+  Postfix's log      %s
+  end it             ./demo --stop
+""" % (net.dir, outside, daemon.log_file, daemon.config, daemon.program,
+       daemon.config, daemon.program, daemon.config, SENDER,
+       lab_daemon.PORT, postfix.mail, postfix.log_file))
+
+
+def main():
+    print("Starting a private Internet: root, test., %d mail domains, a "
+          "resolver, Postfix, Exim ..." % 6)
+    net, postfix, exim = build_lab()
+    daemon = lab_daemon.Daemon(net, lab_daemon.program())
+    daemon.start()
+    print("Submitting one message to %d recipients ..." % len(CASES))
+    done = daemon.run("submit", "-c", daemon.config, "-f", SENDER,
+                      *[c[0] for c in CASES], stdin=MESSAGE.encode())
+    if done.returncode != 0:
+        print("submit: exit %d: %s" % (done.returncode,
+                                       done.stderr.decode()))
+    seen = Seen(daemon, postfix, exim)
+    end = time.monotonic() + 30
+    while not seen.complete() and time.monotonic() < end:
+        time.sleep(0.1)
+    fine = show(seen)
+    tls = postfix.tls_lines()
+    print("\nPostfix's own words:")
+    for line in (tls[-1:] + postfix.log_lines("ehlo=2.*starttls=1")[-1:]):
+        print("  " + line.split(": ", 1)[1])
+    if not fine:
+        print("\nNot everything went as expected.\n" + daemon.explain())
+    if "--keep" in sys.argv:
+        explore(net, daemon, postfix)
+        with open(sys.argv[-1], "w") as f:
+            f.write("0\n" if fine else "1\n")
+        daemon.process.wait()
+    else:
+        status = daemon.stop()
+        print("\nsmtpd-out stopped with status %d. %s" % (
+            status, "All as expected." if fine and status == 0 else ""))
+        fine = fine and status == 0
+    sys.exit(0 if fine else 1)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except lab.LabError as e:
+        lab.die(str(e))
