@@ -35,6 +35,7 @@ struct side {
 };
 
 static struct sockaddr_in upstream;
+static int upstream_fd = -1;	/* of this process */
 
 static void
 die(const char *what)
@@ -114,6 +115,9 @@ spoil(enum mode m, const uint8_t *in, size_t len, uint8_t **out)
 	ldns_pkt_set_authority(p, ns);
 	ldns_pkt_set_ancount(p, (uint16_t)ldns_rr_list_rr_count(an));
 	ldns_pkt_set_nscount(p, (uint16_t)ldns_rr_list_rr_count(ns));
+	/* What is true there must not mend the rest. */
+	ldns_pkt_set_additional(p, ldns_rr_list_new());
+	ldns_pkt_set_arcount(p, 0);
 	if (m == NO_OPT) {
 		ldns_pkt_set_edns_udp_size(p, 0);
 		ldns_pkt_set_edns_do(p, false);
@@ -167,21 +171,20 @@ write_framed(int fd, const uint8_t *from, size_t len)
 static size_t
 ask_upstream(const uint8_t *query, size_t len, uint8_t *reply)
 {
-	static int fd = -1;
 	size_t n;
 
 	for (int tries = 0; tries < 2; tries++) {
-		if (fd < 0) {
-			fd = socket(AF_INET, SOCK_STREAM, 0);
-			if (connect(fd, (void *)&upstream,
+		if (upstream_fd < 0) {
+			upstream_fd = socket(AF_INET, SOCK_STREAM, 0);
+			if (connect(upstream_fd, (void *)&upstream,
 			    sizeof(upstream)) != 0)
 				die("connect");
 		}
-		if (write_framed(fd, query, len) &&
-		    (n = read_framed(fd, reply)) > 0)
+		if (write_framed(upstream_fd, query, len) &&
+		    (n = read_framed(upstream_fd, reply)) > 0)
 			return n;
-		close(fd);
-		fd = -1;
+		close(upstream_fd);
+		upstream_fd = -1;
 	}
 	return 0;
 }
@@ -230,6 +233,7 @@ serve_tcp(const struct side *s)
 		close(fd);
 		return;
 	}
+	upstream_fd = -1;	/* that one stays the parent's */
 	while ((len = read_framed(fd, query)) > 0) {
 		uint8_t *out = NULL;
 		size_t n = answer(s->mode, query, len, &out);
