@@ -292,6 +292,14 @@ outcome_feature(const char *host, const char *feature)
 }
 
 struct outcome
+outcome_require_tls(const char *host, const char *why)
+{
+	return local_outcome(SCOPE_HOST, STAGE_POLICY, 550, "5.7.30",
+		"message needs REQUIRETLS, which %s cannot give: %s", host,
+		why);
+}
+
+struct outcome
 outcome_size(const char *host, unsigned long long limit)
 {
 	return local_outcome(SCOPE_HOST, STAGE_MAIL, 552, "5.3.4",

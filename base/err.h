@@ -128,6 +128,8 @@ struct outcome outcome_dane_required(const char *host, const char *why);
 /* The peer lacks what the message needs; NEVER, scope HOST so that the other
  * hosts are tried first.  feature is an EHLO keyword. */
 struct outcome outcome_feature(const char *host, const char *feature);
+/* REQUIRETLS (RFC 8689) cannot be had of this host; NEVER, scope HOST. */
+struct outcome outcome_require_tls(const char *host, const char *why);
 struct outcome outcome_size(const char *host, unsigned long long limit);
 
 /* After the final dot: later, marked as a possible duplicate. */

@@ -38,6 +38,8 @@ demand_why_name(enum demand_why why)
 		[WHY_HOSTS_AVOID] = "hosts-avoid-tls",
 		[WHY_DANE] = "dane",
 		[WHY_DANE_UNUSABLE] = "dane-unusable",
+		[WHY_REQUIRETLS] = "requiretls",
+		[WHY_TLS_OPTIONAL] = "tls-required-no",
 	};
 
 	if ((size_t)why >= sizeof(names) / sizeof(names[0]))

@@ -28,7 +28,9 @@ enum demand_why {		/* the rule that decided; why= in the log */
 	WHY_HOSTS_REQUIRE,	/* hosts-require-tls */
 	WHY_HOSTS_AVOID,	/* hosts-avoid-tls */
 	WHY_DANE,		/* TLSA records of the host */
-	WHY_DANE_UNUSABLE	/* TLSA records, none usable: encrypt */
+	WHY_DANE_UNUSABLE,	/* TLSA records, none usable: encrypt */
+	WHY_REQUIRETLS,		/* the message: REQUIRETLS (RFC 8689) */
+	WHY_TLS_OPTIONAL	/* the message: "TLS-Required: No" */
 };
 
 const char *demand_level_name(enum demand_level);

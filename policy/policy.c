@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/str.h"
 #include "policy/policy.h"
 
 static const struct {
@@ -31,6 +32,15 @@ static const int versions[] = {
 	[CONF_TLS_1_2] = 0x0303,
 	[CONF_TLS_1_3] = 0x0304,
 };
+
+enum policy_message
+policy_message(unsigned envelope_flags)
+{
+	if (envelope_flags & ENVELOPE_REQUIRETLS)
+		return POLICY_MESSAGE_REQUIRE;
+	return envelope_flags & ENVELOPE_TLS_OPTIONAL ?
+		POLICY_MESSAGE_OPTIONAL : POLICY_MESSAGE_PLAIN;
+}
 
 bool
 policy_rule_expired(const struct conf_destination *d, int64_t now_s)
@@ -152,38 +162,79 @@ verify_with(struct demand *d)
 		d->min_version = 0;
 }
 
+/* A rule that may weaken does, but not below what the message needs. */
+static bool
+overrides(const struct conf_tls_rule *rule, const struct policy_host *h)
+{
+	enum demand_level level = levels[rule->tls].level;
+
+	if (!rule->override || rule->tls == CONF_TLS_DANE_ONLY)
+		return false;
+	return h->message != POLICY_MESSAGE_REQUIRE ||
+		level == DEMAND_PKIX || level == DEMAND_FINGERPRINT;
+}
+
+static void
+apply_rule(const struct conf_destination *rule, const struct policy_host *h,
+	struct policy_plan *out)
+{
+	struct demand *d = out->floor;
+
+	d->level = levels[rule->rule.tls].level;
+	d->why = rule->rule.override ? WHY_OVERRIDE : WHY_LOCAL;
+	out->dane_only = rule->rule.tls == CONF_TLS_DANE_ONLY;
+	out->unproved = out->dane_only && !out->of_host && !h->relay &&
+		h->mx != DNS_SEC_SECURE;
+	out->overridden = overrides(&rule->rule, h);
+	out->want_tlsa = levels[rule->rule.tls].search && !out->overridden;
+	apply_details(d, &rule->rule);
+	if (d->level == DEMAND_PKIX)
+		pkix_names(d, &rule->rule, out->of_host, h);
+	if (demand_verifies(d))
+		verify_with(d);
+}
+
+/* RFC 8689 section 4.2: TLS when it is to be had, whatever anybody has
+ * published.  A rule against TLS still helps mail to arrive. */
+static void
+plan_optional(const struct conf *conf, const struct policy_host *h,
+	const struct conf_destination *rule, struct policy_plan *out)
+{
+	out->floor->why = WHY_TLS_OPTIONAL;
+	if ((rule != NULL && rule->rule.tls == CONF_TLS_NONE) ||
+	    conf_host_list_match(&conf->avoid_hosts, h->host, h->addr))
+		out->floor->level = DEMAND_NONE;
+}
+
+static void
+plan_rules(const struct conf *conf, const struct policy_host *h,
+	const struct conf_destination *rule, struct policy_plan *out)
+{
+	out->want_tlsa = true;
+	if (rule != NULL)
+		apply_rule(rule, h, out);
+	apply_relay(conf, h, out->floor);
+	if (!out->overridden)
+		apply_lists(conf, h, out->floor);
+	if (out->unproved || (h->mx != DNS_SEC_SECURE && !h->relay &&
+	    !out->dane_only && conf->insecure_mx == CONF_INSECURE_MX_MAY))
+		out->want_tlsa = false;
+}
+
 void
 policy_plan(const struct conf *conf, const struct policy_host *h,
 	struct policy_plan *out)
 {
-	bool of_host;
-	const struct conf_destination *rule = choose_rule(conf, h, &of_host);
-	struct demand *d;
+	const struct conf_destination *rule;
 
 	memset(out, 0, sizeof(*out));
-	out->want_tlsa = true;
-	d = out->floor = demand_new(DEMAND_MAY, WHY_DEFAULT);
-	if (rule != NULL) {
-		d->level = levels[rule->rule.tls].level;
-		d->why = rule->rule.override ? WHY_OVERRIDE : WHY_LOCAL;
-		out->dane_only = rule->rule.tls == CONF_TLS_DANE_ONLY;
-		out->unproved = out->dane_only && !of_host && !h->relay &&
-			h->mx != DNS_SEC_SECURE;
-		out->overridden = rule->rule.override && !out->dane_only;
-		out->want_tlsa = levels[rule->rule.tls].search &&
-			!out->overridden;
-		apply_details(d, &rule->rule);
-		if (d->level == DEMAND_PKIX)
-			pkix_names(d, &rule->rule, of_host, h);
-		if (demand_verifies(d))
-			verify_with(d);
-	}
-	apply_relay(conf, h, d);
-	if (!out->overridden)
-		apply_lists(conf, h, d);
-	if (out->unproved || (h->mx != DNS_SEC_SECURE && !h->relay &&
-	    !out->dane_only && conf->insecure_mx == CONF_INSECURE_MX_MAY))
-		out->want_tlsa = false;
+	out->floor = demand_new(DEMAND_MAY, WHY_DEFAULT);
+	rule = choose_rule(conf, h, &out->of_host);
+	if (h->message == POLICY_MESSAGE_OPTIONAL && !h->relay &&
+	    (rule == NULL || !rule->rule.override))
+		plan_optional(conf, h, rule, out);
+	else
+		plan_rules(conf, h, rule, out);
 }
 
 void
@@ -227,6 +278,38 @@ dane_demand(const struct policy_host *h, const struct demand *floor,
 	return d;
 }
 
+/*
+ * RFC 8689 section 4.2.1: the certificate must be verified, and for a host
+ * that we were led to in a way that nobody can forge: by signed MX records or
+ * by the operator.  (That a host is signed, or has a rule of its own, proves
+ * nothing when the MX record which names it is not signed.)
+ */
+static struct demand *
+require_demand(const struct policy_host *h, const struct policy_plan *plan,
+	enum dane_finding finding, const struct demand *found,
+	const char *base, struct outcome *why)
+{
+	bool led = h->relay || h->mx == DNS_SEC_SECURE;
+	struct demand *d = NULL;
+
+	if (led && finding == DANE_FOUND && plan->want_tlsa) {
+		d = dane_demand(h, plan->floor, found, base);
+	} else if (demand_verifies(plan->floor) && (led || !plan->of_host)) {
+		d = demand_copy(plan->floor);
+	} else if (led && str_is_domain(h->host)) {
+		d = demand_copy(plan->floor);
+		d->level = DEMAND_PKIX;
+		demand_add_name(d, h->host);
+		verify_with(d);
+	} else {
+		*why = outcome_require_tls(h->host, "it was not found by "
+			"signed DNS, so that its certificate proves nothing");
+		return NULL;
+	}
+	d->why = WHY_REQUIRETLS;
+	return d;
+}
+
 struct demand *
 policy_decide(const struct conf *conf, const struct policy_host *h,
 	const struct policy_plan *plan, enum dane_finding finding,
@@ -250,6 +333,8 @@ policy_decide(const struct conf *conf, const struct policy_host *h,
 			"it has no secure TLSA records");
 		return NULL;
 	}
+	if (h->message == POLICY_MESSAGE_REQUIRE)
+		return require_demand(h, plan, finding, found, base, why);
 	if (!plan->want_tlsa || finding == DANE_NONE)
 		return demand_copy(plan->floor);
 	if (finding == DANE_UNUSABLE)

@@ -6,6 +6,15 @@
  * with pkix or fingerprint takes the place of the search; TLSA records decide
  * where they are published; else the floor stands.  A rule never weakens what
  * DANE demands unless it says override.
+ *
+ * A message may have a demand of its own (RFC 8689), which outweighs these:
+ *
+ * REQUIRETLS	TLS with a verified certificate: by DANE, by a rule that
+ *		verifies, or by PKIX for a host name that is itself proven
+ *		(section 4.2.1).  Nothing weakens it, override neither.
+ * TLS-Required: No
+ *		opportunistic TLS; of the rules only those count that say
+ *		override, or that choose the relay: that is our own side.
  */
 #ifndef POLICY_POLICY_H
 #define POLICY_POLICY_H
@@ -13,9 +22,19 @@
 #include <netinet/in.h>
 
 #include "base/conf.h"
+#include "base/envelope.h"
 #include "policy/dane.h"
 #include "policy/demand.h"
 #include "resolver/resolver.h"
+
+enum policy_message {
+	POLICY_MESSAGE_PLAIN = 0,	/* demands nothing */
+	POLICY_MESSAGE_REQUIRE,		/* REQUIRETLS */
+	POLICY_MESSAGE_OPTIONAL		/* "TLS-Required: No" */
+};
+
+/* From enum envelope_flag bits; REQUIRETLS outweighs the header field. */
+enum policy_message policy_message(unsigned envelope_flags);
 
 struct policy_host {
 	const char *destination;
@@ -23,6 +42,7 @@ struct policy_host {
 	const struct sockaddr *addr;	/* first address, or NULL */
 	bool relay;			/* named by a local rule, not by MX */
 	enum dns_security mx;		/* of the MX RRset or its denial */
+	enum policy_message message;
 	int64_t now_s;			/* for rules with `until` */
 };
 
@@ -33,6 +53,7 @@ struct policy_plan {
 	bool dane_only;
 	bool unproved;			/* dane-only for the destination, but
 					 * unsigned MX records led here */
+	bool of_host;			/* the rule names the host */
 	bool overridden;		/* by a rule that may weaken: log it */
 };
 
@@ -42,8 +63,9 @@ void policy_plan_clear(struct policy_plan *);
 
 /*
  * The final demand.  found holds the usable TLSA records of `base` (may be NULL
- * unless finding is DANE_FOUND).  NULL when the host must not be used now; why
- * is then set: verdict LATER, scope HOST.
+ * unless finding is DANE_FOUND).  NULL when the host must not be used; why is
+ * then set: scope HOST, verdict LATER, or NEVER when the message needs what
+ * this host cannot give.
  */
 struct demand *policy_decide(const struct conf *, const struct policy_host *,
 	const struct policy_plan *, enum dane_finding,

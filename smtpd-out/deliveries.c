@@ -17,10 +17,13 @@
 /* ---- destinations ---- */
 
 struct delivery *
-dest_take_waiting(struct dest *dest)
+dest_take_waiting(struct dest *dest, const enum policy_message *message)
 {
 	struct delivery *d = TAILQ_FIRST(&dest->waiting);
 
+	while (d != NULL && message != NULL &&
+	    delivery_message(d) != *message)
+		d = TAILQ_NEXT(d, link);
 	if (d == NULL || dest->all->stopping)
 		return NULL;
 	TAILQ_REMOVE(&dest->waiting, d, link);
@@ -29,15 +32,34 @@ dest_take_waiting(struct dest *dest)
 	return d;
 }
 
+/* An idle session that the job may use. */
 static struct link *
-idle_link(struct dest *dest)
+idle_link(struct dest *dest, enum policy_message message)
 {
 	struct link *l;
 
 	TAILQ_FOREACH(l, &dest->links, link)
-		if (l->job == NULL && l->is_ready)
+		if (l->job == NULL && l->is_ready && l->message == message)
 			return l;
 	return NULL;
+}
+
+void
+dest_make_room(struct dest *dest)
+{
+	unsigned max = dest->all->env->conf->limit.destination_sessions;
+	struct link *l, *idle = NULL;
+	size_t count = dest->running;
+
+	TAILQ_FOREACH(l, &dest->links, link)
+		if (l->job == NULL && l->is_ready) {
+			idle = l;
+			count++;
+		}
+	if (count <= max || idle == NULL)
+		return;
+	idle->is_ready = false;
+	session_quit(idle->session);
 }
 
 void
@@ -47,8 +69,9 @@ dest_pump(struct dest *dest)
 	struct delivery *d;
 	struct link *l;
 
-	while (dest->running < max && (d = dest_take_waiting(dest)) != NULL) {
-		l = idle_link(dest);
+	while (dest->running < max && (d = dest_take_waiting(dest, NULL)) !=
+	    NULL) {
+		l = idle_link(dest, delivery_message(d));
 		if (l != NULL) {
 			delivery_attach(l, d);
 		} else {

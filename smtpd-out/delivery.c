@@ -361,9 +361,12 @@ on_session_ready(struct session *session, void *arg)
 		return;
 	}
 	if (l->job == NULL) {
-		next = dest_take_waiting(l->dest);
+		next = dest_take_waiting(l->dest, &l->message);
 		if (next == NULL) {
 			wait_idle(l);
+			/* Jobs of another kind need a session of their own. */
+			dest_pump(l->dest);
+			dest_make_room(l->dest);
 			return;
 		}
 		attach(l, next, true);
@@ -394,6 +397,15 @@ closed_outcome(const struct link *l, const struct outcome *why)
 {
 	struct outcome none = { .verdict = VERDICT_NONE };
 
+	/* Who does not speak of STARTTLS cannot do REQUIRETLS, today or
+	 * tomorrow.  Where DANE says that there is TLS, somebody may have
+	 * stripped it: that is tried again. */
+	if (l->message == POLICY_MESSAGE_REQUIRE &&
+	    why->tls_failure == TLS_FAILURE_STARTTLS &&
+	    !session_info(l->session)->starttls_refused &&
+	    l->demand->level != DEMAND_DANE)
+		return outcome_require_tls(session_info(l->session)->host,
+			why->text);
 	if (why->verdict != VERDICT_DONE)
 		return *why;
 	return l->dest->all->stopping ? none : outcome_local("session ended");
@@ -461,12 +473,14 @@ start_session(struct delivery *d, size_t host, struct demand *demand)
 		.no_starttls = d->clear_next,
 	};
 
+	dest_make_room(dest);
 	d->clear_next = false;
 	d->sessions++;
 	l->dest = dest;
 	l->host = host;
 	l->job = d;
 	l->demand = demand;
+	l->message = delivery_message(d);
 	l->idle_ev = event_new(dest->all->env->base, -1, 0, on_idle, l);
 	TAILQ_INSERT_TAIL(&dest->links, l, link);
 	dest->all->links++;
@@ -504,12 +518,26 @@ on_host_policy(struct host_policy_result *result, void *arg)
 	dest_pump(dest);
 }
 
+static void
+start_policy(struct delivery *d, size_t host)
+{
+	const struct deliveries *all = d->dest->all;
+	const struct host_policy_query query = {
+		.destination = d->dest->name,
+		.route = d->route,
+		.host = host,
+		.message = delivery_message(d),
+	};
+
+	d->policy_host = host;
+	d->policy = host_policy_start(all->env->base, all->resolver,
+		all->env->conf, &query, on_host_policy, d);
+}
+
 /* The next host that has an address; the attempt ends when there is none. */
 static void
 next_host(struct delivery *d)
 {
-	struct deliveries *all = d->dest->all;
-
 	while (d->host < d->route->host_count &&
 	    d->sessions < SESSIONS_PER_ATTEMPT) {
 		size_t host = d->host++;
@@ -518,10 +546,7 @@ next_host(struct delivery *d)
 		if (strcmp(h->name, d->answered) == 0)
 			continue;
 		if (h->addr_count > 0) {
-			d->policy_host = host;
-			d->policy = host_policy_start(all->env->base,
-				all->resolver, all->env->conf, d->dest->name,
-				d->route, host, on_host_policy, d);
+			start_policy(d, host);
 			return;
 		}
 		set_all_without(d, &h->outcome, h->name, WHY_DEFAULT);
@@ -548,6 +573,12 @@ on_route(struct route *route, void *arg)
 		next_host(d);
 	}
 	dest_pump(dest);
+}
+
+enum policy_message
+delivery_message(const struct delivery *d)
+{
+	return policy_message(d->job.env->flags);
 }
 
 void

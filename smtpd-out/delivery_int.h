@@ -58,6 +58,7 @@ struct link {
 	struct event *idle_ev;
 	size_t host;			/* in job->route, for the fallback */
 	struct demand *demand;		/* what it was made under */
+	enum policy_message message;	/* by messages of this kind alone */
 	bool reused;			/* job came to an open session */
 	bool is_ready;
 };
@@ -90,10 +91,20 @@ void delivery_start(struct delivery *);
 /* Gives a waiting job to an idle session that is ready. */
 void delivery_attach(struct link *, struct delivery *);
 
+/* What the job's message demands beyond policy.  Sessions are shared only
+ * among messages that demand the same: a job must never travel on one that was
+ * made under less (RFC 8689 section 4.2.1). */
+enum policy_message delivery_message(const struct delivery *);
+
 /* deliveries.c */
-struct delivery *dest_take_waiting(struct dest *);
+/* The next job; with `message`, the next of that kind. */
+struct delivery *dest_take_waiting(struct dest *,
+	const enum policy_message *message);
 /* Starts waiting jobs while the destination may have more. */
 void dest_pump(struct dest *);
+/* Ends an idle session, which serves another kind of message, when with the
+ * jobs at work there are too many. */
+void dest_make_room(struct dest *);
 /* Puts a session that has ended on the reap list. */
 void link_ended(struct link *);
 

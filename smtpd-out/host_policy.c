@@ -50,12 +50,20 @@ warn_rules(const struct host_policy *p)
 			p->plan.floor->level), NULL);
 }
 
+/* Whose demand it is when the host is not used. */
+static enum demand_why
+blame(const struct host_policy *p)
+{
+	if (p->facts.message == POLICY_MESSAGE_REQUIRE)
+		return WHY_REQUIRETLS;
+	return p->plan.dane_only ? WHY_LOCAL : WHY_DANE;
+}
+
 static void
 on_done(evutil_socket_t fd, short what, void *arg)
 {
 	struct host_policy *p = arg;
-	struct host_policy_result result = { .rule = p->plan.dane_only ?
-		WHY_LOCAL : WHY_DANE };
+	struct host_policy_result result = { .rule = blame(p) };
 	host_policy_cb *cb = p->cb;
 	void *cb_arg = p->arg;
 
@@ -164,22 +172,24 @@ start(struct host_policy *p)
 
 struct host_policy *
 host_policy_start(struct event_base *base, struct resolver *resolver,
-	const struct conf *conf, const char *destination,
-	const struct route *route, size_t host, host_policy_cb *cb, void *arg)
+	const struct conf *conf, const struct host_policy_query *query,
+	host_policy_cb *cb, void *arg)
 {
 	struct host_policy *p = xcalloc(1, sizeof(*p));
 
 	p->resolver = resolver;
 	p->conf = conf;
-	(void)str_copy(p->destination, sizeof(p->destination), destination);
-	p->host = &route->hosts[host];
-	p->port = route->port;
+	(void)str_copy(p->destination, sizeof(p->destination),
+		query->destination);
+	p->host = &query->route->hosts[query->host];
+	p->port = query->route->port;
 	p->facts = (struct policy_host){
 		.destination = p->destination,
 		.host = p->host->name,
 		.addr = (const struct sockaddr *)&p->host->addrs[0].addr,
-		.relay = route->relay,
+		.relay = query->route->relay,
 		.mx = p->host->mx_security,
+		.message = query->message,
 		.now_s = clock_wall_s(),
 	};
 	p->cb = cb;

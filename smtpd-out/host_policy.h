@@ -23,10 +23,16 @@ struct host_policy_result {
 
 typedef void host_policy_cb(struct host_policy_result *, void *arg);
 
-/* route outlives the lookup. */
+struct host_policy_query {		/* which host, for which message */
+	const char *destination;	/* copied */
+	const struct route *route;	/* outlives the lookup */
+	size_t host;			/* of route */
+	enum policy_message message;
+};
+
 struct host_policy *host_policy_start(struct event_base *, struct resolver *,
-	const struct conf *, const char *destination, const struct route *,
-	size_t host, host_policy_cb *, void *arg);
+	const struct conf *, const struct host_policy_query *,
+	host_policy_cb *, void *arg);
 void host_policy_cancel(struct host_policy **);
 
 #endif

@@ -51,6 +51,7 @@ struct session_info {
 	char host[256];
 	char ip[64];			/* peer, "" before connected */
 	bool tls_active;
+	bool starttls_refused;		/* it was asked for, and not given */
 	bool reused;			/* not the first transaction */
 	char proto[16];			/* "TLSv1.3", "" in clear */
 	char cipher[64];

@@ -194,6 +194,7 @@ session_step_no_starttls(struct session *s)
 	char why[OUTCOME_TEXT_MAX] = "STARTTLS is refused: ";
 	size_t len = strlen(why);
 
+	s->info.starttls_refused = true;
 	smtp_reply_text(&s->reply, why + len, sizeof(why) - len);
 	return in_clear(s, SESSION_READY, why);
 }

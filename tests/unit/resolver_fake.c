@@ -41,6 +41,7 @@ static TAILQ_HEAD(, dns_request) requests =
 	TAILQ_HEAD_INITIALIZER(requests);
 static struct event_base *loop;
 static bool holding;
+static enum dns_security security;
 
 void
 fake_dns_init(struct event_base *base)
@@ -48,6 +49,13 @@ fake_dns_init(struct event_base *base)
 	loop = base;
 	known_count = asked = 0;
 	holding = false;
+	security = DNS_SEC_UNKNOWN;
+}
+
+void
+fake_dns_security(enum dns_security value)
+{
+	security = value;
 }
 
 void
@@ -94,6 +102,7 @@ make_answer(const struct dns_request *r, const struct known *k)
 	a->name = a->canonical = all->text;
 	a->type = r->type;
 	a->ede = -1;
+	a->security = a->chain_security = security;
 	a->result = k == NULL ? DNS_NXDOMAIN : k->result;
 	if (a->result == DNS_LATER)
 		a->why = strcpy(all->text + 512, "SERVFAIL");
@@ -110,6 +119,13 @@ make_answer(const struct dns_request *r, const struct known *k)
 			token = strtok_r(NULL, " ", &save);
 			to->u.mx.host = strcmp(token, ".") == 0 ?
 				token + 1 : token;
+		} else if (r->type == DNS_TYPE_TLSA) {
+			static const uint8_t zeroes[32];
+
+			to->u.tlsa.usage = (uint8_t)atoi(token);
+			to->u.tlsa.selector = to->u.tlsa.matching = 1;
+			to->u.tlsa.data = zeroes;
+			to->u.tlsa.len = sizeof(zeroes);
 		} else {
 			assert_int_equal(inet_pton(r->type == DNS_TYPE_A ?
 				AF_INET : AF_INET6, token, &to->u), 1);

@@ -14,11 +14,14 @@ void fake_dns_clear(void);	/* checks that no request is left */
 
 /*
  * What is answered from now on; without one it is NXDOMAIN.  The records are
- * text: "10 mx1.example 20 mx2.example" for MX ("." is the root), addresses
- * for the others.
+ * text: "10 mx1.example 20 mx2.example" for MX ("." is the root), usages for
+ * TLSA (selector 1, matching type 1, a digest of zeroes), addresses for the
+ * others.
  */
 void fake_dns_set(const char *name, uint16_t type, enum dns_result,
 	const char *records);
+/* How well proven every answer is from now on; DNS_SEC_UNKNOWN at first. */
+void fake_dns_security(enum dns_security);
 /* Short for an A record and no AAAA. */
 void fake_dns_a(const char *name, const char *address);
 

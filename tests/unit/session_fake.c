@@ -24,6 +24,8 @@ struct session {
 	TAILQ_ENTRY(session) link;
 	struct session_info info;
 	enum fake_host how;
+	enum demand_level level;
+	unsigned kind;			/* of all messages sent on it */
 	enum stage stage;
 	bool no_starttls, quitting, held;
 	unsigned txns;
@@ -141,6 +143,16 @@ bye(void)
 }
 
 static void
+no_starttls(struct session *s, bool refused)
+{
+	s->info.starttls_refused = refused;
+	s->no_starttls = true;
+	if (s->level > DEMAND_MAY)
+		close_session(s, outcome_tls_required(s->info.host, refused ?
+			"454" : "not offered"), false);
+}
+
+static void
 on_new(struct session *s)
 {
 	switch (s->how) {
@@ -158,6 +170,12 @@ on_new(struct session *s)
 		close_session(s, outcome_tls_failed(s->info.host,
 			TLS_FAILURE_VALIDATION, "alert"), true);
 		return;
+	case HOST_NO_STARTTLS:
+	case HOST_STARTTLS_454:
+		no_starttls(s, s->how == HOST_STARTTLS_454);
+		if (s->stage == FAKE_CLOSED)
+			return;
+		break;
 	case HOST_HANGS:
 		return;
 	default:
@@ -201,7 +219,8 @@ on_sent(struct session *s)
 		answer_all(s, 550);
 		break;
 	case HOST_LACKS:
-		all_rcpts(s, outcome_feature(s->info.host, "SMTPUTF8"));
+		all_rcpts(s, outcome_feature(s->info.host, s->kind ==
+			ENVELOPE_REQUIRETLS ? "REQUIRETLS" : "SMTPUTF8"));
 		finish_txn(s);
 		break;
 	case HOST_HALF:
@@ -301,6 +320,7 @@ session_start(const struct session_env *env,
 	if (s->how == HOST_RANDOM)
 		s->how = (enum fake_host)(next_random() % HOST_HANGS);
 	s->no_starttls = target->no_starttls;
+	s->level = target->demand->level;
 	s->cb = cb;
 	s->arg = arg;
 	s->ev = event_new(env->base, -1, 0, on_step, s);
@@ -319,6 +339,12 @@ session_is_ready(const struct session *s)
 	return s->stage == FAKE_READY && s->txn == NULL && !s->quitting;
 }
 
+static unsigned
+demand_kind(const struct session_txn *txn)
+{
+	return txn->flags & (ENVELOPE_REQUIRETLS | ENVELOPE_TLS_OPTIONAL);
+}
+
 void
 session_send(struct session *s, struct session_txn *txn)
 {
@@ -327,6 +353,14 @@ session_send(struct session *s, struct session_txn *txn)
 	assert_true(txn->rcpt_count > 0);
 	for (size_t i = 0; i < txn->rcpt_count; i++)
 		assert_int_equal(txn->rcpts[i].outcome.verdict, VERDICT_NONE);
+	/* A session serves messages with one demand alone (RFC 8689). */
+	if (s->txns == 0)
+		s->kind = demand_kind(txn);
+	assert_int_equal(s->kind, demand_kind(txn));
+	if (s->kind == ENVELOPE_REQUIRETLS)
+		assert_true(s->info.tls_active && s->level >=
+			DEMAND_FINGERPRINT);
+	counts.clear_txns += !s->info.tls_active;
 	if (txn->rcpt_count > counts.most_rcpts)
 		counts.most_rcpts = txn->rcpt_count;
 	counts.txns++;

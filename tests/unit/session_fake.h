@@ -20,6 +20,9 @@ enum fake_host {
 	HOST_DIES_WHEN_REUSED,	/* takes one message, lost at the next */
 	HOST_UNSURE,		/* lost after the final dot */
 	HOST_LATER_421,		/* takes one transaction, then 421 */
+	HOST_NO_STARTTLS,	/* offers none: takes mail in the clear, or
+				 * ends where TLS is demanded */
+	HOST_STARTTLS_454,	/* offers it and then refuses */
 	HOST_HANGS,		/* never gets ready */
 	HOST_HANGS_IN_DATA,	/* never answers a transaction */
 	HOST_RANDOM		/* any of the above but the hanging ones */
@@ -35,6 +38,7 @@ void fake_sessions_release(void);
 struct fake_counts {
 	size_t started, alive, most_alive, txns, clear_starts;
 	size_t most_rcpts;	/* in one transaction */
+	size_t clear_txns;	/* transactions without TLS */
 };
 const struct fake_counts *fake_sessions(void);
 

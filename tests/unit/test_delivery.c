@@ -42,6 +42,7 @@ static struct deliveries *all;
 static struct job *jobs;	/* by job id */
 static size_t job_count;
 static unsigned idles;
+static unsigned job_flags;	/* of the envelopes of jobs to come */
 
 static void
 on_result(uint64_t id, const struct msg_result *msg, void *arg)
@@ -106,6 +107,7 @@ setup(void **state)
 	jobs = xcalloc(JOBS_MAX, sizeof(jobs[0]));
 	job_count = 0;
 	idles = 0;
+	job_flags = 0;
 	log_init("t", LOG_TO_STDERR, LOG_LEVEL_ERROR);
 	use_conf("timeout { idle = 50ms }");
 	fake_dns_set("d.example", DNS_TYPE_MX, DNS_FOUND,
@@ -145,6 +147,7 @@ add_job(const char *destination, size_t rcpts, int fd)
 		envelope_add_rcpt(job.env, text, destination)->id = i;
 	}
 	job.env->size_bytes = 6;
+	job.env->flags = job_flags;
 	deliveries_add(all, job_count, &job, fd);
 	return &jobs[job_count];
 }
@@ -555,6 +558,196 @@ test_reused_session_refuses(void **state)
 	assert_int_equal(fake_sessions()->started, 2);
 }
 
+/* ---- messages with a demand of their own (RFC 8689) ---- */
+
+#define TLSA "_25._tcp."
+
+static const struct require_case {
+	const char *name;
+	enum dns_security security;
+	bool tlsa;
+	enum fake_host mx1, mx2, mx3;
+	enum outcome_verdict verdict;
+	const char *enhanced;
+	size_t sessions;
+	const char *mx, *tls;
+} require_cases[] = {
+	{ "signed MX, PKIX", DNS_SEC_SECURE, false, HOST_OK, HOST_OK, HOST_OK,
+		VERDICT_DONE, NULL, 1, "mx1.example", "pkix" },
+	{ "DANE", DNS_SEC_SECURE, true, HOST_OK, HOST_OK, HOST_OK,
+		VERDICT_DONE, NULL, 1, "mx1.example", "dane" },
+	{ "unsigned MX", DNS_SEC_INSECURE, false, HOST_OK, HOST_OK, HOST_OK,
+		VERDICT_NEVER, "5.7.30", 0, "mx3.example", "none" },
+	{ "the next host has it", DNS_SEC_SECURE, false, HOST_LACKS,
+		HOST_NO_STARTTLS, HOST_OK, VERDICT_DONE, NULL, 3,
+		"mx3.example", "pkix" },
+	{ "none has the keyword", DNS_SEC_SECURE, false, HOST_LACKS,
+		HOST_LACKS, HOST_LACKS, VERDICT_NEVER, "5.7.30", 3,
+		"mx3.example", "pkix" },
+	{ "none has TLS", DNS_SEC_SECURE, false, HOST_NO_STARTTLS,
+		HOST_NO_STARTTLS, HOST_NO_STARTTLS, VERDICT_NEVER, "5.7.30",
+		3, "mx3.example", "none" },
+	{ "no TLS right now", DNS_SEC_SECURE, false, HOST_STARTTLS_454,
+		HOST_STARTTLS_454, HOST_STARTTLS_454, VERDICT_LATER, "4.7.10",
+		3, "mx3.example", "none" },
+	{ "stripped, says DANE", DNS_SEC_SECURE, true, HOST_NO_STARTTLS,
+		HOST_NO_STARTTLS, HOST_NO_STARTTLS, VERDICT_LATER, "4.7.10",
+		3, "mx3.example", "none" },
+	{ "wrong certificates", DNS_SEC_SECURE, false, HOST_TLS_FAILS,
+		HOST_TLS_FAILS, HOST_TLS_FAILS, VERDICT_LATER, "4.7.5", 3,
+		"mx3.example", "none" },
+	{ "one may be back", DNS_SEC_SECURE, false, HOST_LACKS, HOST_REFUSES,
+		HOST_LACKS, VERDICT_LATER, NULL, 3, "mx2.example", "none" },
+};
+
+static void
+set_tlsa(bool there)
+{
+	static const char *const names[] = { TLSA "mx1.example",
+		TLSA "mx2.example", TLSA "mx3.example" };
+
+	for (size_t i = 0; i < COUNT(names); i++)
+		fake_dns_set(names[i], DNS_TYPE_TLSA, there ? DNS_FOUND :
+			DNS_NODATA, "3");
+}
+
+static void
+test_require_tls(void **state)
+{
+	(void)state;
+	job_flags = ENVELOPE_REQUIRETLS;
+	for (size_t i = 0; i < COUNT(require_cases); i++) {
+		const struct require_case *c = &require_cases[i];
+		size_t started = fake_sessions()->started;
+		const struct msg_rcpt_result *r;
+		struct job *j;
+
+		use_conf("timeout { idle = 0ms }");
+		fake_dns_security(c->security);
+		set_tlsa(c->tlsa);
+		fake_host_set("mx1.example", c->mx1);
+		fake_host_set("mx2.example", c->mx2);
+		fake_host_set("mx3.example", c->mx3);
+		j = add_job("d.example", 2, -1);
+		turn(80);
+		r = &j->last;
+		started = fake_sessions()->started - started;
+		if (j->finals != 1 || count_verdict(j, c->verdict) != 2 ||
+		    started != c->sessions)
+			fail_msg("%s: %s %s, %zu sessions", c->name,
+				outcome_verdict_name(r->outcome.verdict),
+				r->outcome.text, started);
+		if (c->enhanced != NULL)
+			assert_string_equal(r->outcome.enhanced, c->enhanced);
+		assert_string_equal(r->mx, c->mx);
+		assert_string_equal(r->tls, c->tls);
+		assert_string_equal(r->why, "requiretls");
+	}
+	assert_int_equal(fake_sessions()->clear_txns, 0);
+	assert_int_equal(fake_sessions()->clear_starts, 0);
+}
+
+/* What defers a message of the usual kind lets one with TLS-Required: No
+ * through; but not where a rule insists. */
+static void
+test_tls_optional(void **state)
+{
+	static const struct {
+		const char *conf;
+		unsigned flags;
+		enum outcome_verdict verdict;
+		const char *why;
+	} cases[] = {
+		{ "", 0, VERDICT_LATER, "dane" },
+		{ "", ENVELOPE_TLS_OPTIONAL, VERDICT_DONE, "tls-required-no" },
+		{ "require-tls = yes", ENVELOPE_TLS_OPTIONAL, VERDICT_DONE,
+			"tls-required-no" },
+		{ "destination \"d.example\" { tls = encrypt "
+			"override = yes }", ENVELOPE_TLS_OPTIONAL,
+			VERDICT_LATER, "override" },
+		{ "", ENVELOPE_TLS_OPTIONAL | ENVELOPE_REQUIRETLS,
+			VERDICT_LATER, "requiretls" },
+	};
+
+	(void)state;
+	fake_dns_security(DNS_SEC_SECURE);
+	set_tlsa(true);
+	fake_host_set("mx1.example", HOST_TLS_FAILS);
+	fake_host_set("mx2.example", HOST_TLS_FAILS);
+	fake_host_set("mx3.example", HOST_TLS_FAILS);
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		size_t clear = fake_sessions()->clear_txns;
+		struct job *j;
+
+		use_conf(cases[i].conf);
+		job_flags = cases[i].flags;
+		j = add_job("d.example", 1, -1);
+		turn(80);
+		assert_int_equal(j->last.outcome.verdict, cases[i].verdict);
+		assert_string_equal(j->last.why, cases[i].why);
+		assert_int_equal(fake_sessions()->clear_txns - clear,
+			cases[i].verdict == VERDICT_DONE);
+	}
+}
+
+static const unsigned kinds[] = { 0, ENVELOPE_REQUIRETLS,
+	ENVELOPE_TLS_OPTIONAL };
+
+/* An idle session serves the next message of its kind and no other.  (That no
+ * two kinds meet on one session, session_fake checks.) */
+static void
+test_kinds_do_not_share(void **state)
+{
+	(void)state;
+	fake_dns_security(DNS_SEC_SECURE);
+	for (unsigned pair = 0; pair < 9; pair++) {
+		size_t started = fake_sessions()->started;
+		struct job *first, *second;
+
+		use_conf("timeout { idle = 10s }");
+		started = fake_sessions()->started;
+		job_flags = kinds[pair / 3];
+		first = add_job("d.example", 1, -1);
+		turn(30);
+		job_flags = kinds[pair % 3];
+		second = add_job("d.example", 1, -1);
+		turn(30);
+		assert_int_equal(count_verdict(first, VERDICT_DONE), 1);
+		assert_int_equal(count_verdict(second, VERDICT_DONE), 1);
+		assert_int_equal(fake_sessions()->started - started,
+			pair / 3 == pair % 3 ? 1 : 2);
+	}
+}
+
+/* Nor does a session that has just finished; no job waits for ever. */
+static void
+test_kinds_take_turns(void **state)
+{
+	(void)state;
+	fake_dns_security(DNS_SEC_SECURE);
+	for (unsigned max = 1; max <= 3; max++) {
+		char text[100];
+		size_t first = job_count, alive;
+
+		(void)snprintf(text, sizeof(text), "timeout { idle = 10s }"
+			"limit { destination-sessions = %u }", max);
+		use_conf(text);
+		for (unsigned i = 0; i < 60; i++) {
+			job_flags = kinds[i * 7 / 4 % 3];
+			(void)add_job("d.example", 1, -1);
+		}
+		for (int i = 0; i < 400; i++)
+			turn(1);
+		for (size_t i = 1; i <= 60; i++)
+			assert_int_equal(count_verdict(&jobs[first + i],
+				VERDICT_DONE), 1);
+		alive = fake_sessions()->alive;
+		if (alive < 1 || alive > max)
+			fail_msg("max %u: %zu sessions, most %zu", max, alive,
+				fake_sessions()->most_alive);
+	}
+}
+
 /* ---- the end ---- */
 
 static void
@@ -676,6 +869,7 @@ random_run(uint32_t value, bool stop)
 	seed = value;
 	fake_sessions_seed(value);
 	for (size_t i = 0; i < jobs_added; i++) {
+		job_flags = kinds[next_random() % COUNT(kinds)];
 		(void)add_job(names[next_random() % COUNT(names)],
 			1 + next_random() % 40, -1);
 		turn(next_random() % 4);
@@ -729,7 +923,9 @@ main(void)
 		T(test_many_recipients), T(test_attempt_is_bounded),
 		T(test_body_fd_is_closed), T(test_sessions_are_shared),
 		T(test_idle_session), T(test_reused_session_dies),
-		T(test_reused_session_refuses), T(test_stop_when_empty),
+		T(test_reused_session_refuses), T(test_require_tls),
+		T(test_tls_optional), T(test_kinds_do_not_share),
+		T(test_kinds_take_turns), T(test_stop_when_empty),
 		T(test_stop_at_each_stage), T(test_stop_while_hanging),
 		T(test_stop_in_lookup), T(test_free_at_each_stage),
 		T(test_random),

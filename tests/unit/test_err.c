@@ -147,6 +147,8 @@ test_hosts(void **state)
 			550, "5.6.7", "SMTPUTF8" },
 		{ outcome_feature("mx", "REQUIRETLS"), SCOPE_HOST,
 			VERDICT_NEVER, 550, "5.7.30", "REQUIRETLS" },
+		{ outcome_require_tls("mx", "why"), SCOPE_HOST,
+			VERDICT_NEVER, 550, "5.7.30", "mx cannot give: why" },
 		{ outcome_feature("mx", "8BITMIME"), SCOPE_HOST, VERDICT_NEVER,
 			550, "5.6.3", "8BITMIME" },
 		{ outcome_feature("mx", "OTHER"), SCOPE_HOST, VERDICT_NEVER,

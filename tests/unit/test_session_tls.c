@@ -59,6 +59,19 @@ static const struct scenario scenarios[] = {
 	    RCPT(0), SEND("250 b"), DATA, SEND("354 c"), BODY,
 	    SEND("250 queued"), BYE } },
 
+	{ .name = "REQUIRETLS said in clear text only", .demand = DEMAND_MAY,
+	  .tls_active = true, .flags = ENVELOPE_REQUIRETLS,
+	  .want = { { VERDICT_NEVER, SCOPE_HOST, STAGE_MAIL, 550, "5.7.30",
+	    false } },
+	  .steps = { GREETING, SEND("250-x\r\n250-REQUIRETLS\r\n"
+	    "250 STARTTLS"), UP, PLAIN, BYE } },
+	{ .name = "a word like REQUIRETLS", .demand = DEMAND_MAY,
+	  .tls_active = true, .flags = ENVELOPE_REQUIRETLS,
+	  .want = { { VERDICT_NEVER, SCOPE_HOST, STAGE_MAIL, 550, "5.7.30",
+	    false } },
+	  .steps = { GREETING, OFFER, UP, SEND("250-x\r\n250 XREQUIRETLS"),
+	    BYE } },
+
 	/* clear text, where it may be */
 	{ .name = "not offered", .demand = DEMAND_MAY, .want = { WANT_OK },
 	  .steps = { GREETING, PLAIN, DELIVER, BYE } },
