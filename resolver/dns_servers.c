@@ -1,9 +1,11 @@
 /*
- * Reads "nameserver" lines of resolv.conf(5).
+ * Which resolvers there are: "nameserver" lines of resolv.conf(5); and which
+ * of them may be trusted.
  */
 #include "config.h"
 
 #include <arpa/inet.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,4 +60,50 @@ dns_servers_free(struct conf_addr *addrs, size_t count)
 {
 	while (count-- > 0)
 		mem_free(&addrs[count].text);
+}
+
+/* RFC 4035 4.9.3: the AD bit counts only over a path that nobody else can
+ * write to. */
+static bool
+may_trust(const struct conf_resolver *conf, const struct conf_addr *server)
+{
+	const struct sockaddr_in *v4 = (const void *)&server->addr;
+	const struct sockaddr_in6 *v6 = (const void *)&server->addr;
+
+	if (v4->sin_family == AF_INET &&
+	    ntohl(v4->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET)
+		return true;
+	if (v6->sin6_family == AF_INET6 &&
+	    IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr))
+		return true;
+	for (size_t i = 0; i < conf->trusted_count; i++) {
+		const struct sockaddr_in *t4 =
+			(const void *)&conf->trusted[i].addr;
+		const struct sockaddr_in6 *t6 =
+			(const void *)&conf->trusted[i].addr;
+
+		if (t4->sin_family != v4->sin_family)
+			continue;
+		if (v4->sin_family == AF_INET ?
+		    t4->sin_addr.s_addr == v4->sin_addr.s_addr :
+		    IN6_ARE_ADDR_EQUAL(&t6->sin6_addr, &v6->sin6_addr))
+			return true;
+	}
+	return false;
+}
+
+enum status
+dns_servers_trusted(const struct conf_resolver *conf,
+	const struct conf_addr *servers, size_t count, char err[CONF_ERR_MAX])
+{
+	for (size_t i = 0; i < count; i++) {
+		if (may_trust(conf, &servers[i]))
+			continue;
+		snprintf(err, CONF_ERR_MAX, "dnssec = trust-ad needs resolvers "
+			"on a loopback address or listed as trusted; %s is "
+			"neither", servers[i].text == NULL ? "one" :
+			servers[i].text);
+		return ST_DENIED;
+	}
+	return ST_OK;
 }

@@ -1,5 +1,5 @@
 /*
- * The nameservers of a resolv.conf(5) file; for resolver.c and its test.
+ * The resolvers to ask; for resolver.c and its test.
  */
 #ifndef RESOLVER_DNS_SERVERS_H
 #define RESOLVER_DNS_SERVERS_H
@@ -12,6 +12,11 @@
  * make no sense are passed over, as resolv.conf(5) has it. */
 enum status dns_servers_read(const char *path, struct conf_addr *out,
 	size_t max, size_t *count_out) MUST_CHECK;
+/* For dnssec = trust-ad: ST_DENIED and a sentence unless all are on a loopback
+ * address or listed as trusted. */
+enum status dns_servers_trusted(const struct conf_resolver *,
+	const struct conf_addr *servers, size_t count,
+	char err[CONF_ERR_MAX]) MUST_CHECK;
 void dns_servers_free(struct conf_addr *, size_t count);
 
 #endif

@@ -7,7 +7,6 @@
  */
 #include "config.h"
 
-#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -385,34 +384,23 @@ resolver_cancel(struct dns_request **rqp)
 
 /* ---- life ---- */
 
-/* RFC 4035 4.9.3: the AD bit counts only over a path that nobody else can
- * write to. */
-static bool
-may_trust(const struct conf_resolver *conf, const struct conf_addr *server)
+static const char *
+anchor_path(const struct conf_resolver *conf)
 {
-	const struct sockaddr_in *v4 = (const void *)&server->addr;
-	const struct sockaddr_in6 *v6 = (const void *)&server->addr;
+	return conf->trust_anchor != NULL ? conf->trust_anchor : TRUST_ANCHOR;
+}
 
-	if (v4->sin_family == AF_INET &&
-	    ntohl(v4->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET)
-		return true;
-	if (v6->sin6_family == AF_INET6 &&
-	    IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr))
-		return true;
-	for (size_t i = 0; i < conf->trusted_count; i++) {
-		const struct sockaddr_in *t4 =
-			(const void *)&conf->trusted[i].addr;
-		const struct sockaddr_in6 *t6 =
-			(const void *)&conf->trusted[i].addr;
+enum status
+resolver_check_conf(const struct conf_resolver *conf, char err[CONF_ERR_MAX])
+{
+	struct dns_ds_list anchor;
 
-		if (t4->sin_family != v4->sin_family)
-			continue;
-		if (v4->sin_family == AF_INET ?
-		    t4->sin_addr.s_addr == v4->sin_addr.s_addr :
-		    IN6_ARE_ADDR_EQUAL(&t6->sin6_addr, &v6->sin6_addr))
-			return true;
-	}
-	return false;
+	if (conf->dnssec == CONF_DNSSEC_VALIDATE)
+		return dns_anchor_read(anchor_path(conf), &anchor, err);
+	if (conf->dnssec == CONF_DNSSEC_TRUST_AD)
+		return dns_servers_trusted(conf, conf->servers,
+			conf->server_count, err);
+	return ST_OK;
 }
 
 static enum status
@@ -429,15 +417,8 @@ query_open(struct resolver *r, const struct conf_resolver *conf,
 		.want_dnssec = validate, .checking_disabled = validate,
 		.want_ad = ad };
 
-	for (size_t i = 0; ad && i < count; i++) {
-		if (may_trust(conf, &servers[i]))
-			continue;
-		snprintf(err, CONF_ERR_MAX, "dnssec = trust-ad needs resolvers "
-			"on a loopback address or listed as trusted; %s is "
-			"neither", servers[i].text == NULL ? "one" :
-			servers[i].text);
+	if (ad && dns_servers_trusted(conf, servers, count, err) != ST_OK)
 		return ST_DENIED;
-	}
 	return dns_query_new(r->env.base, &q, &r->env.query, err);
 }
 
@@ -467,8 +448,7 @@ static enum status
 zones_open(struct resolver *r, const struct conf_resolver *conf,
 	char err[CONF_ERR_MAX])
 {
-	enum status st = dns_anchor_read(conf->trust_anchor != NULL ?
-		conf->trust_anchor : TRUST_ANCHOR, &r->anchor, err);
+	enum status st = dns_anchor_read(anchor_path(conf), &r->anchor, err);
 
 	dns_key_prepare();
 	if (st == ST_OK)

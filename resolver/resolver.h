@@ -107,6 +107,9 @@ typedef void resolver_cb(struct dns_answer *answer, void *arg);
  * the nameservers of /etc/resolv.conf.  Call before entering the sandbox. */
 enum status resolver_new(struct event_base *, const struct conf_resolver *,
 	struct resolver **out, char err[CONF_ERR_MAX]) MUST_CHECK;
+/* What resolver_new() would refuse in a file or setting, said beforehand. */
+enum status resolver_check_conf(const struct conf_resolver *,
+	char err[CONF_ERR_MAX]) MUST_CHECK;
 /* Cancels what is under way: no callback runs after this. */
 void resolver_free(struct resolver **);
 

@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "resolver/resolver.h"
 #include "smtpd-out/child.h"
 #include "smtpd-out/cmd_run.h"
 #include "smtpd-out/inject.h"
@@ -121,8 +122,10 @@ load(const char *path, char **text_out, struct conf **conf_out)
 	char err[CONF_ERR_MAX];
 
 	if (conf_read(path, text_out, err) == ST_OK &&
-	    conf_parse(path, *text_out, conf_out, err) == ST_OK)
+	    conf_parse(path, *text_out, conf_out, err) == ST_OK &&
+	    resolver_check_conf(&(*conf_out)->resolver, err) == ST_OK)
 		return EX_OK;
+	conf_free(conf_out);
 	(void)fprintf(stderr, "smtpd-out: %s\n", err);
 	mem_free(text_out);
 	return EX_CONFIG;

@@ -22,6 +22,7 @@
 #include "base/mem.h"
 #include "base/sandbox.h"
 #include "base/str.h"
+#include "resolver/resolver.h"
 #include "smtpd-out/child.h"
 #include "smtpd-out/control.h"
 #include "smtpd-out/listener.h"
@@ -485,6 +486,7 @@ on_reload(evutil_socket_t sig, short what, void *arg)
 		return;
 	if (conf_read(p->conf_path, &text, err) != ST_OK ||
 	    conf_parse(p->conf_path, text, &conf, err) != ST_OK ||
+	    resolver_check_conf(&conf->resolver, err) != ST_OK ||
 	    listeners_open(conf, &p->listeners, &listeners, err) != ST_OK) {
 		log_error("reload", "reason", err, "kept",
 			"the old configuration", NULL);

@@ -762,6 +762,7 @@ anchors(void **state)
 		anchor_write(lab, cases[i].text);
 		st = resolver_new(lab->base, &lab->conf, &r, err);
 		assert_int_equal(st == ST_OK, cases[i].part == NULL);
+		assert_int_equal(resolver_check_conf(&lab->conf, err), st);
 		if (st != ST_OK && strstr(err, cases[i].part) == NULL)
 			fail_msg("\"%s\" lacks \"%s\"", err, cases[i].part);
 		resolver_free(&r);
