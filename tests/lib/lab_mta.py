@@ -145,8 +145,8 @@ class Postfix(Maildirs):
         if "smtpd_tls_security_level" not in options:
             options = dict(options, smtpd_tls_security_level="may")
         if options["smtpd_tls_security_level"] != "none":
-            options = dict(options, smtpd_tls_chain_files="%s,%s"
-                           % (self.cert[1], self.cert[0]))
+            options = {"smtpd_tls_chain_files": "%s,%s"
+                       % (self.cert[1], self.cert[0]), **options}
         for key, value in options.items():
             lines.append("  -o { %s = %s }" % (key, value))
         return "\n".join(lines)
