@@ -559,6 +559,7 @@ conf_parse(const char *name, const char *text, struct conf **conf_out,
 	parsing.name = name;
 	parsing.err = err;
 	cfg = make_parser();
+	conf_text_blank(whole);
 	if (cfg_parse_buf(cfg, whole) == CFG_SUCCESS && err[0] == '\0' &&
 	    cfg_size(cfg, END_KEY) == 1) {
 		*conf_out = store(cfg);

@@ -58,6 +58,9 @@ struct conf_section {
 	size_t list_count;
 };
 
+/* Makes spaces of the comments in a text. */
+void conf_text_blank(char *text);
+
 /* Digits only, within min..max. */
 bool conf_integer(const char *value, int base, int64_t min, int64_t max,
 	int64_t *out);

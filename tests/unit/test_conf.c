@@ -241,6 +241,9 @@ static const struct fault_case {
 	const char *says;	/* the key, or what is wrong */
 } fault_cases[] = {
 	{ "\nhostname = \"a b\"", "t.conf:2:", "hostname" },
+	{ "# one\n// two\n/* three\n */ x = y # z", "t.conf:4:", "x" },
+	{ "ca-file = \"#\\\"/*\"\n#\ntls { min = a#b }", "t.conf:", "" },
+	{ "#\nretry {\n # a\n\n first = x\n}", "t.conf:5:", "first" },
 	{ "hostname = \"\"", "t.conf:1:", "hostname" },
 	{ "spool = \"\"", "t.conf:1:", "spool" },
 	{ "spool = \"sqlite:relative\"", "t.conf:", "spool" },
