@@ -15,7 +15,8 @@
  *
  * On disk: message (envelope), body (small bodies) or a file body/<id>,
  * delivery (one per message and destination), recipient (only unfinished
- * ones), host_tls (policy_store.h).  ARCHITECTURE.md has the table of states and what a crash leaves.
+ * ones), host_tls (policy_store.h).  ARCHITECTURE.md has the table of states
+ * and what a crash leaves.
  * The spool knows nothing of SMTP or TLS: outcomes are opaque text to it.
  */
 #ifndef SPOOL_SPOOL_H
