@@ -247,6 +247,24 @@ log_delivery(const struct active *a, size_t i)
 		NULL : tls_failure_name(r->outcome.tls_failure), NULL);
 }
 
+/* Mail without a sender that cannot be delivered, a notice above all: nobody
+ * is told, so the log says it.  REQUIRETLS holds for a notice as it did for
+ * the message (RFC 8689 section 5). */
+static void
+log_dropped(const struct active *a, size_t i)
+{
+	const struct envelope *env = a->env;
+	char id[STR_ID_MAX];
+
+	if (a->results[i].outcome.verdict != VERDICT_NEVER ||
+	    env->sender[0] != '\0')
+		return;
+	str_id_format(a->delivery.message_id, id);
+	log_warn("notice-dropped", "id", id, "to", env->rcpts[i].address,
+		"require_tls", env->flags & ENVELOPE_REQUIRETLS ? "yes" :
+		"no", "reason", a->results[i].outcome.text, NULL);
+}
+
 static void
 count_result(struct queue *q, enum outcome_verdict verdict)
 {
@@ -272,6 +290,7 @@ result_done(struct queue *q, struct result_op *op)
 			continue;
 		count_result(q, a->results[i].outcome.verdict);
 		log_delivery(a, i);
+		log_dropped(a, i);
 	}
 	if (!op->final)
 		return;

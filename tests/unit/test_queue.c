@@ -433,6 +433,40 @@ test_foreign_answers(void **state)
 	assert_empty();
 }
 
+/* A notice about a message with REQUIRETLS has its headers alone, needs what it
+ * needed, and is the end of it when it cannot be delivered. */
+static void
+test_notice_requires_tls(void **state)
+{
+	static const unsigned flags[] = { ENVELOPE_REQUIRETLS, 0 };
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		struct envelope *env = fq_envelope("s@x.example",
+			"a@y.example");
+		struct job *notice;
+
+		env->flags |= flags[i];
+		env->ret = RET_FULL;
+		(void)fq_submit_env(env, "Subject: test\r\n\r\nSecret\r\n");
+		fq_turn();
+		fq_answer(fq_job("y.example"), 550);
+		fq_turn();
+		notice = fq_job("x.example");
+		assert_non_null(notice);
+		assert_string_equal(notice->msg.env->sender, "");
+		assert_int_equal(notice->msg.env->flags, flags[i] |
+			ENVELOPE_BOUNCE);
+		assert_non_null(strstr(notice->body, "Subject: test"));
+		assert_int_equal(strstr(notice->body, "Secret") == NULL,
+			flags[i] != 0);
+		fq_answer(notice, 550);
+		fq_turn();
+		assert_empty();
+		assert_int_equal(fq_open_jobs(), 0);
+	}
+}
+
 /* ---- time ---- */
 
 static void
@@ -962,6 +996,7 @@ main(void)
 		T(test_body_file), T(test_body_file_faults),
 		T(test_bad_one_in_batch), T(test_file_twice),
 		T(test_inject_gone), T(test_later), T(test_never),
+		T(test_notice_requires_tls),
 		T(test_no_notice), T(test_parts), T(test_incomplete_final),
 		T(test_foreign_answers), T(test_expiry), T(test_last_attempt),
 		T(test_expiry_of_a_killer), T(test_expiry_while_held),
