@@ -35,6 +35,7 @@ struct view {
 	const char *cmd;
 	bool wants_filter;		/* acts on nothing without one */
 	bool takes_id;
+	bool takes_demand;		/* as the last word */
 	void (*line)(const json_t *);
 	void (*end)(const json_t *);
 };
@@ -92,6 +93,15 @@ end_list(const json_t *o)
 		(void)printf("The queue is empty.\n");
 }
 
+static const char *
+demand_of(const json_t *o)
+{
+	if (json_is_true(json_object_get(o, "require_tls")))
+		return "require (REQUIRETLS)";
+	return json_is_true(json_object_get(o, "tls_optional")) ?
+		"none (TLS-Required: No)" : "default";
+}
+
 static void
 line_show(const json_t *o)
 {
@@ -102,12 +112,14 @@ line_show(const json_t *o)
 	when(get_int(o, "expires"), expires);
 	(void)printf("id           %s\nfrom         <%s>\nto           <%s>\n"
 		"destination  %s\nstate        %s\nsize         %lld\n"
+		"demand       %s\n"
 		"arrived      %s\nattempts     %lld\nnext         %s\n"
 		"expires      %s\nlast result  %s\n\n", get_text(o, "id"),
 		get_text(o, "sender"), get_text(o, "rcpt"),
 		get_text(o, "destination"), get_text(o, "state"),
-		get_int(o, "size"), arrived, get_int(o, "attempts"), next,
-		expires, get_text(o, "reason")[0] != '\0' ?
+		get_int(o, "size"), demand_of(o), arrived,
+		get_int(o, "attempts"), next, expires,
+		get_text(o, "reason")[0] != '\0' ?
 		get_text(o, "reason") : "not tried yet");
 }
 
@@ -122,6 +134,12 @@ static void
 end_act(const json_t *o)
 {
 	(void)printf("%lld deliveries\n", get_int(o, "count"));
+}
+
+static void
+end_demand(const json_t *o)
+{
+	(void)printf("%lld messages\n", get_int(o, "count"));
 }
 
 static void
@@ -146,14 +164,15 @@ end_stats(const json_t *o)
 }
 
 static const struct view views[] = {
-	{ "list", false, false, line_list, end_list },
-	{ "show", true, true, line_show, end_show },
-	{ "cat", true, true, NULL, NULL },
-	{ "flush", false, true, NULL, end_act },
-	{ "hold", true, true, NULL, end_act },
-	{ "release", true, true, NULL, end_act },
-	{ "remove", true, true, NULL, end_act },
-	{ "stats", false, false, NULL, end_stats },
+	{ "list", false, false, false, line_list, end_list },
+	{ "show", true, true, false, line_show, end_show },
+	{ "cat", true, true, false, NULL, NULL },
+	{ "flush", false, true, false, NULL, end_act },
+	{ "hold", true, true, false, NULL, end_act },
+	{ "release", true, true, false, NULL, end_act },
+	{ "remove", true, true, false, NULL, end_act },
+	{ "demand", true, true, true, NULL, end_demand },
+	{ "stats", false, false, false, NULL, end_stats },
 };
 
 /* ---- the socket ---- */
@@ -263,6 +282,8 @@ usage(void)
 		"  hold SELECTION         do not try until released\n"
 		"  release SELECTION\n"
 		"  remove SELECTION       delete, without a bounce\n"
+		"  demand SELECTION require|none|default\n"
+		"                         what TLS the message needs\n"
 		"  stats                  totals and the largest "
 		"destinations\n\n"
 		"SELECTION: ID | --destination DOMAIN | --sender ADDRESS |\n"
@@ -376,7 +397,24 @@ find_view(const char *cmd)
 	return NULL;
 }
 
-/* Positional arguments: COMMAND [ID]. */
+static bool
+take_demand(int *argc, char **argv, struct asked *a)
+{
+	static const char *const words[] = { "require", "none", "default" };
+	const char *word = argv[*argc - 1];
+
+	for (size_t i = 0; *argc > 1 && i < 3; i++)
+		if (strcmp(words[i], word) == 0) {
+			(*argc)--;
+			return json_object_set_new(a->request, "demand",
+				json_string(word)) == 0;
+		}
+	(void)fprintf(stderr, "smtpd-out: which demand: require, none or "
+		"default?\n");
+	return false;
+}
+
+/* Positional arguments: COMMAND [ID] [DEMAND]. */
 static bool
 parse_words(int argc, char **argv, struct options *o, struct asked *a,
 	const struct view **view_out)
@@ -384,6 +422,9 @@ parse_words(int argc, char **argv, struct options *o, struct asked *a,
 	uint64_t id;
 
 	*view_out = argc > 0 ? find_view(argv[0]) : NULL;
+	if (*view_out != NULL && (*view_out)->takes_demand &&
+	    !take_demand(&argc, argv, a))
+		return false;
 	if (*view_out == NULL || argc > 2)
 		return false;
 	if (argc == 2 && (!(*view_out)->takes_id ||

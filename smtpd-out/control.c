@@ -152,14 +152,16 @@ on_row(const struct spool_row *row, void *arg)
 	str_id_format(d->message_id, id);
 	c->rows++;
 	send_json(c, json_pack("{s:s, s:s, s:o, s:o, s:s, s:I, s:I, s:i, s:I, "
-		"s:I, s:o}", "id", id, "state", row_state(c, d), "sender",
-		text_json(row->sender), "rcpt", text_json(row->rcpt),
+		"s:I, s:o, s:b, s:b}", "id", id, "state", row_state(c, d),
+		"sender", text_json(row->sender), "rcpt", text_json(row->rcpt),
 		"destination", d->destination, "size",
 		(json_int_t)row->size_bytes, "arrived",
 		(json_int_t)(d->received_ms / 1000), "attempts",
 		(int)d->attempts, "next", (json_int_t)(d->next_ms / 1000),
 		"expires", (json_int_t)(d->expires_ms / 1000), "reason",
-		text_json(row->text)));
+		text_json(row->text), "require_tls",
+		(row->flags & ENVELOPE_REQUIRETLS) != 0, "tls_optional",
+		(row->flags & ENVELOPE_TLS_OPTIONAL) != 0));
 }
 
 static void
@@ -225,6 +227,48 @@ do_act(struct client *c)
 		(unsigned long long)count);
 	log_info("operator", "action", name, "deliveries", count_text, NULL);
 	queue_kick(c->control->queue);
+	send_end(c, json_pack("{s:I}", "count", (json_int_t)count), NULL);
+}
+
+static const struct {
+	const char *name;
+	unsigned flags;
+} demands[] = {
+	{ "require", ENVELOPE_REQUIRETLS }, { "none", ENVELOPE_TLS_OPTIONAL },
+	{ "default", 0 },
+};
+
+/* What messages demand of their transport (RFC 8689), in place of what the
+ * sender said.  A job that is out keeps what it was given. */
+static void
+do_demand(struct client *c)
+{
+	const char *name = text_of(c->request, "demand");
+	const char *id = text_of(c->request, "id");
+	struct spool *spool = c->control->spool;
+	uint64_t count = 0;
+	size_t i = 0;
+	enum status st;
+
+	while (i < 3 && (name == NULL || strcmp(demands[i].name, name) != 0))
+		i++;
+	if (i == 3) {
+		fail(c, "no such demand");
+		return;
+	}
+	st = spool_begin(spool);
+	if (st == ST_OK)
+		st = spool_set_flags(spool, &c->filter, ENVELOPE_REQUIRETLS |
+			ENVELOPE_TLS_OPTIONAL, demands[i].flags, &count);
+	if (st == ST_OK)
+		st = spool_commit(spool);
+	if (st != ST_OK) {
+		spool_rollback(spool);
+		fail(c, spool_error(spool));
+		return;
+	}
+	log_info("operator", "action", "demand", "demand", name, "id", id,
+		"messages", log_num((long long)count), NULL);
 	send_end(c, json_pack("{s:I}", "count", (json_int_t)count), NULL);
 }
 
@@ -322,7 +366,7 @@ static const struct {
 } commands[] = {
 	{ "list", do_list }, { "stats", do_stats }, { "cat", do_cat },
 	{ "flush", do_act }, { "hold", do_act }, { "release", do_act },
-	{ "remove", do_act },
+	{ "remove", do_act }, { "demand", do_demand },
 };
 
 static void

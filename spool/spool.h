@@ -192,6 +192,11 @@ enum spool_action {
 enum status spool_act(struct spool *, const struct spool_filter *,
 	enum spool_action, int64_t now_ms, uint64_t *count_out) MUST_CHECK;
 
+/* Changes flags of the messages that have a matching recipient, as a whole;
+ * *count_out says how many messages there are. */
+enum status spool_set_flags(struct spool *, const struct spool_filter *,
+	unsigned clear, unsigned set, uint64_t *count_out) MUST_CHECK;
+
 struct spool_stats {
 	uint64_t messages, deliveries, recipients, held, due, bytes;
 	int64_t oldest_received_ms;	/* 0 when empty */

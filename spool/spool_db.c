@@ -103,6 +103,8 @@ static const char *const stmt_sql[STMT_COUNT] = {
 		"text = coalesce(?5, text) WHERE id = ?1",
 	[STMT_FLUSH] = "UPDATE delivery SET next_ms = ?2 WHERE id = ?1",
 	[STMT_SET_HELD] = "UPDATE delivery SET held = ?2 WHERE id = ?1",
+	[STMT_SET_FLAGS] = "UPDATE message SET flags = (flags & ~?2) | ?3 "
+		"WHERE id = ?1",
 	[STMT_WALK_ALL] = WALK "message m CROSS JOIN delivery d "
 		"ON d.id > m.id AND d.id <= m.last_id CROSS JOIN recipient r "
 		"ON r.delivery_id = d.id WHERE m.id > ?1 AND d.id > ?2 "

@@ -122,7 +122,7 @@ spool_list(struct spool *s, const struct spool_filter *filter, uint64_t *after,
 /* ---- actions ---- */
 
 struct match {
-	uint64_t id;		/* delivery */
+	uint64_t id, message_id;	/* delivery, and its message */
 	bool held;
 };
 
@@ -156,7 +156,8 @@ act_collect(struct act *a)
 		if (walk_matches(&w) && (a->count == 0 ||
 		    a->matches[a->count - 1].id != d->id))
 			a->matches[a->count++] = (struct match){
-				.id = d->id, .held = d->held };
+				.id = d->id, .message_id = d->message_id,
+				.held = d->held };
 	}
 	return query_end(&w.q);
 }
@@ -241,6 +242,37 @@ spool_act(struct spool *s, const struct spool_filter *filter,
 			break;
 	}
 	spool_step(s, "acted");
+	return st;
+}
+
+enum status
+spool_set_flags(struct spool *s, const struct spool_filter *filter,
+	unsigned clear, unsigned set, uint64_t *count_out)
+{
+	struct act a = { .s = s, .filter = filter };
+	enum status st = spool_need_tx(s);
+	uint64_t last = 0;
+
+	*count_out = 0;
+	while (st == ST_OK) {
+		st = act_collect(&a);
+		for (size_t i = 0; st == ST_OK && i < a.count; i++) {
+			struct query q;
+
+			if (a.matches[i].message_id == last)
+				continue;
+			last = a.matches[i].message_id;
+			query_start(&q, s, STMT_SET_FLAGS);
+			query_id(&q, last);
+			query_int(&q, clear);
+			query_int(&q, set);
+			st = query_run(&q);
+			(*count_out)++;
+		}
+		if (a.count < BATCH)
+			break;
+	}
+	spool_step(s, "flagged");
 	return st;
 }
 

@@ -202,6 +202,67 @@ test_list_text(void **state)
 	spool_close(&s);
 }
 
+static unsigned
+flags_of(struct spool *s, uint64_t id)
+{
+	struct envelope *env;
+	unsigned flags;
+
+	assert_int_equal(spool_envelope(s, id, 0, &env), ST_OK);
+	flags = env->flags;
+	envelope_free(&env);
+	return flags;
+}
+
+static uint64_t
+set_flags(struct spool *s, const struct spool_filter *f, unsigned clear,
+	unsigned set)
+{
+	uint64_t count;
+
+	assert_int_equal(spool_begin(s), ST_OK);
+	assert_int_equal(spool_set_flags(s, f, clear, set, &count), ST_OK);
+	assert_int_equal(spool_commit(s), ST_OK);
+	test_check_totals(s);
+	return count;
+}
+
+/* Flags are the message's: one matching recipient changes them for all, and
+ * no other message's, nor other flags. */
+static void
+test_flags(void **state)
+{
+	struct spool *s = test_open(*state);
+	uint64_t one = test_add(s, "a@one.test b@two.test c@two.test", "x");
+	uint64_t two = test_add(s, "a@one.test", "x"), count;
+	struct spool_filter f = { .held = -1, .destination = "two.test" };
+
+	assert_int_equal(spool_set_flags(s, &f, 0, 4, &count), ST_SYS);
+	assert_int_equal(flags_of(s, one), 0);
+	assert_int_equal(set_flags(s, &f, 12, 5), 1);
+	assert_int_equal(flags_of(s, one), 5);
+	assert_int_equal(flags_of(s, two), 0);
+	assert_int_equal(set_flags(s, &test_any, 12, 8), 2);
+	assert_int_equal(flags_of(s, one), 9);
+	assert_int_equal(flags_of(s, two), 8);
+	f.destination = "none.test";
+	assert_int_equal(set_flags(s, &f, 12, 0), 0);
+	assert_int_equal(flags_of(s, one), 9);
+	/* until it is durable, nothing has happened */
+	assert_int_equal(spool_begin(s), ST_OK);
+	assert_int_equal(spool_set_flags(s, &test_any, 12, 0, &count), ST_OK);
+	spool_rollback(s);
+	assert_int_equal(flags_of(s, one), 9);
+	spool_close(&s);
+	s = test_open(*state);
+	assert_int_equal(flags_of(s, one), 9);
+	/* more messages than one batch, each counted once */
+	for (int i = 0; i < 300; i++)
+		(void)test_add(s, "a@one.test b@two.test", "x");
+	assert_int_equal(set_flags(s, &test_any, 0, 4), 302);
+	spool_close(&s);
+}
+
 static void
 test_top(void **state)
 {
@@ -237,6 +298,7 @@ main(void)
 		T(test_act_many),
 		T(test_list_pages),
 		T(test_list_text),
+		T(test_flags),
 		T(test_top),
 	};
 
