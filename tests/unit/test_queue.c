@@ -821,8 +821,12 @@ test_restart(void **state)
 	fq_turn();
 	fq_run_ms(60);
 	assert_int_equal(fq_open_jobs(), 401);
-	fq_answer(&fq_jobs[0], 250);
-	fq_answer(&fq_jobs[1], 250);
+	/* Two of the small ones; when the file's job came depends on time. */
+	for (size_t i = 0, answers = 0; answers < 2; i++)
+		if (strlen(fq_jobs[i].body) < BIG_BODY) {
+			fq_answer(&fq_jobs[i], 250);
+			answers++;
+		}
 	fq_turn();
 	fq_restart();			/* 399 were out */
 	assert_int_equal(fq_body_files(), 1);
