@@ -162,6 +162,7 @@ static const struct conf_row listen_rows[] = {
 static const struct conf_row destination_rows[] = {
 	TLS_RULE_ROWS,
 	{ "relay", ROW_RELAY, DEST_AT(relay_host), NULL, 0, 0, NULL },
+	{ "auth-file", ROW_FILE, DEST_AT(auth_file), NULL, 0, 0, NULL },
 };
 static const struct conf_row host_rows[] = {
 	TLS_RULE_ROWS,
@@ -491,6 +492,12 @@ rule_fault(const struct conf_destination *d)
 		return "override without a tls level";
 	if (d->relay_tls && r->tls == CONF_TLS_NONE)
 		return "relay = \"smtps://...\" with tls = none";
+	if (d->auth_file != NULL && d->relay_host == NULL)
+		return "auth-file without a relay";
+	if (d->auth_file != NULL && r->tls != CONF_TLS_DANE_ONLY &&
+	    r->tls != CONF_TLS_PKIX && r->tls != CONF_TLS_FINGERPRINT)
+		return "auth-file without tls = dane-only, pkix or "
+			"fingerprint: a password goes to a verified relay only";
 	return NULL;
 }
 

@@ -93,6 +93,7 @@ struct conf_destination {
 	struct conf_tls_rule rule;
 	char *relay_host;		/* NULL: MX lookup */
 	uint16_t relay_port;
+	char *auth_file;		/* "user:password" for it, or NULL */
 	bool relay_tls;			/* smtps://: TLS from the first byte */
 };
 

@@ -407,6 +407,7 @@ rules_free(struct conf_destination *rules, size_t count)
 		free(d->rule.ciphers);
 		free(d->rule.cert_file);
 		free(d->rule.key_file);
+		free(d->auth_file);
 		free(d->relay_host);
 		free(d->match);
 	}

@@ -259,6 +259,14 @@ outcome_tls_failed(const char *host, enum tls_failure failure,
 	return o;
 }
 
+/* Never 5.7.8: the sender can do nothing about our password. */
+struct outcome
+outcome_auth(const char *host, const char *why)
+{
+	return local_outcome(SCOPE_HOST, STAGE_AUTH, 451, "4.7.8",
+		"authentication with %s failed: %s", host, why);
+}
+
 struct outcome
 outcome_tlsa_lookup(const char *host)
 {

@@ -76,6 +76,7 @@ demand_copy(const struct demand *from)
 	d->key_file = copy_text(from->key_file);
 	d->min_version = from->min_version;
 	d->tls_first = from->tls_first;
+	d->auth_file = copy_text(from->auth_file);
 	for (size_t i = 0; i < from->name_count; i++)
 		demand_add_name(d, from->names[i]);
 	for (size_t i = 0; i < from->print_count; i++)
@@ -107,6 +108,7 @@ demand_free(struct demand **dp)
 	free(d->tlsa);
 	free_texts(d->prints, d->print_count);
 	free_texts(d->names, d->name_count);
+	free(d->auth_file);
 	free(d->key_file);
 	free(d->cert_file);
 	free(d->ciphers);
@@ -168,7 +170,8 @@ demand_add_tlsa(struct demand *d, uint8_t usage, uint8_t selector,
 bool
 demand_forbids_clear(const struct demand *d)
 {
-	return d->level >= DEMAND_ENCRYPT || d->tls_first;
+	return d->level >= DEMAND_ENCRYPT || d->tls_first ||
+		d->auth_file != NULL;
 }
 
 bool
@@ -227,6 +230,7 @@ demand_same(const struct demand *had, const struct demand *need)
 		same_text(had->ciphers, need->ciphers) &&
 		same_text(had->cert_file, need->cert_file) &&
 		same_text(had->key_file, need->key_file) &&
+		same_text(had->auth_file, need->auth_file) &&
 		same_set(had->names, had->name_count, need->names,
 		need->name_count) &&
 		same_set(had->prints, had->print_count, need->prints,

@@ -62,6 +62,7 @@ struct demand {
 	char *ciphers;		/* OpenSSL cipher list, NULL: default */
 	char *cert_file, *key_file;	/* client certificate, or NULL */
 	int min_version;	/* 0x0301.., 0: default of the level */
+	char *auth_file;	/* AUTH with this, or NULL */
 	bool tls_first;		/* TLS before the greeting (RFC 8314 3.3) */
 };
 

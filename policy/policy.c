@@ -124,7 +124,10 @@ apply_relay(const struct conf *conf, const struct policy_host *h,
 	const struct conf_destination *dest = conf_destination(conf,
 		h->destination);
 
-	if (!h->relay || dest == NULL || !dest->relay_tls)
+	if (!h->relay || dest == NULL)
+		return;
+	d->auth_file = copy_text(dest->auth_file);
+	if (!dest->relay_tls)
 		return;
 	d->tls_first = true;
 	if (d->level >= DEMAND_ENCRYPT)
@@ -310,8 +313,8 @@ require_demand(const struct policy_host *h, const struct policy_plan *plan,
 	return d;
 }
 
-struct demand *
-policy_decide(const struct conf *conf, const struct policy_host *h,
+static struct demand *
+decide(const struct conf *conf, const struct policy_host *h,
 	const struct policy_plan *plan, enum dane_finding finding,
 	const struct demand *found, const char *base, struct outcome *why)
 {
@@ -342,4 +345,20 @@ policy_decide(const struct conf *conf, const struct policy_host *h,
 	if (!trusted)
 		return raise_to_encrypt(plan->floor, WHY_DANE);
 	return dane_demand(h, plan->floor, found, base);
+}
+
+/* A password goes to a verified relay only; and without it nothing does. */
+struct demand *
+policy_decide(const struct conf *conf, const struct policy_host *h,
+	const struct policy_plan *plan, enum dane_finding finding,
+	const struct demand *found, const char *base, struct outcome *why)
+{
+	struct demand *d = decide(conf, h, plan, finding, found, base, why);
+
+	if (d == NULL || d->auth_file == NULL || demand_verifies(d))
+		return d;
+	*why = outcome_auth(h->host, "no rule in force verifies its "
+		"certificate, so that no password is sent");
+	demand_free(&d);
+	return NULL;
 }

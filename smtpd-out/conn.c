@@ -58,6 +58,7 @@ struct conn {
 	struct event *ev_read, *ev_write;	/* once connected */
 	struct event *ev_wake, *ev_deadline, *ev_stagger;
 	bool watch_written;
+	bool out_secret;
 	struct buf in, out;
 	char error[TLS_ERROR_MAX];
 	char ip[64];
@@ -83,6 +84,15 @@ static void
 lost(struct conn *c)
 {
 	c->cb(CONN_LOST, c->arg);
+}
+
+static void
+clear_out(struct conn *c)
+{
+	if (c->out_secret && c->out.mem != NULL)
+		explicit_bzero(c->out.mem, c->out.cap);
+	c->out_secret = false;
+	buf_clear(&c->out);
 }
 
 /* ---- race ---- */
@@ -350,7 +360,7 @@ write_out(struct conn *c)
 	if (st == ST_AGAIN && c->tls == NULL)
 		(void)event_add(c->ev_write, NULL);
 	if (c->out.len == 0 && !c->watch_written)
-		buf_clear(&c->out);	/* in a body the next block follows */
+		clear_out(c);	/* in a body the next block follows */
 	if (moved && c->watch_written)
 		c->cb(CONN_WRITTEN, c->arg);
 	if (st == ST_EOF && c->phase == PHASE_OPEN)
@@ -471,6 +481,12 @@ conn_flush(struct conn *c)
 		event_active(c->ev_write, EV_WRITE, 0);
 }
 
+void
+conn_out_secret(struct conn *c)
+{
+	c->out_secret = true;
+}
+
 /* A byte that the kernel holds already counts as well: the peer must not
  * speak before our ClientHello. */
 static bool
@@ -505,7 +521,7 @@ conn_watch(struct conn *c, bool input, bool written)
 {
 	c->watch_written = written;
 	if (!written && c->out.len == 0)
-		buf_clear(&c->out);
+		clear_out(c);
 	if (c->ev_read == NULL)
 		return;
 	if (input)
@@ -552,7 +568,7 @@ conn_close(struct conn *c)
 		(void)close(c->fd);
 	c->fd = -1;
 	buf_clear(&c->in);
-	buf_clear(&c->out);
+	clear_out(c);
 }
 
 void

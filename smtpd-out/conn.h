@@ -50,6 +50,8 @@ struct buf *conn_in(struct conn *);
 /* Output is appended here and sent after conn_flush(). */
 struct buf *conn_out(struct conn *);
 void conn_flush(struct conn *);
+/* The output holds a secret: its memory is wiped once it has left. */
+void conn_out_secret(struct conn *);
 
 /*
  * Starts a handshake; CONN_TLS_UP or CONN_TLS_FAILED follows.  ST_DENIED when

@@ -56,7 +56,8 @@ blame(const struct host_policy *p)
 {
 	if (p->facts.message == POLICY_MESSAGE_REQUIRE)
 		return WHY_REQUIRETLS;
-	return p->plan.dane_only ? WHY_LOCAL : WHY_DANE;
+	return p->plan.dane_only || p->plan.floor->auth_file != NULL ?
+		WHY_LOCAL : WHY_DANE;
 }
 
 static void

@@ -60,6 +60,8 @@ change_state(struct session *s, enum session_state next, enum session_event ev)
 		"from", session_state_row(old)->name, "to", row->name,
 		"event", session_event_name(ev), NULL);
 	s->state = next;
+	if (old == SESSION_AUTH)
+		session_auth_end(s);
 	conn_watch(s->conn, (row->wants & SESSION_WANTS_READ) != 0,
 		(row->wants & SESSION_WANTS_WRITTEN) != 0);
 	if (row->enter != NULL)
@@ -86,7 +88,8 @@ static unsigned
 rules_of(const struct demand *d)
 {
 	return (demand_forbids_clear(d) ? SESSION_RULE_TLS : 0U) |
-		(d->tls_first ? SESSION_RULE_TLS_FIRST : 0U);
+		(d->tls_first ? SESSION_RULE_TLS_FIRST : 0U) |
+		(d->auth_file != NULL ? SESSION_RULE_AUTH : 0U);
 }
 
 void
@@ -133,6 +136,8 @@ on_reply(struct session *s)
 	char text[OUTCOME_TEXT_MAX];
 
 	s->sent = smtp_flight_pop(&s->flight);
+	if (s->auth != NULL)
+		smtp_auth_scrub(s->auth, &s->reply);
 	if (log_enabled(LOG_LEVEL_DEBUG)) {
 		smtp_reply_text(&s->reply, text, sizeof(text));
 		log_debug("reply", "host", s->info.host, "code",
@@ -305,6 +310,7 @@ void
 session_abort(struct session *s)
 {
 	conn_close(s->conn);
+	session_auth_end(s);
 	s->state = SESSION_CLOSED;
 	s->due = 0;
 	s->txn = NULL;

@@ -223,7 +223,8 @@ enum session_state
 session_step_ehlo_tls(struct session *s)
 {
 	smtp_caps_parse(&s->caps, &s->reply);
-	return SESSION_READY;
+	return s->demand->auth_file != NULL ? session_auth_begin(s) :
+		SESSION_READY;
 }
 
 /* ---- ends ---- */

@@ -13,6 +13,7 @@
 #include "smtpd-out/conn.h"
 #include "smtpd-out/session.h"
 #include "smtpd-out/session_table.h"
+#include "smtpd-out/smtp_auth.h"
 #include "smtpd-out/smtp_command.h"
 #include "smtpd-out/smtp_data.h"
 #include "smtpd-out/smtp_reply.h"
@@ -47,6 +48,7 @@ struct session {
 	const char *fault;		/* what is bad about it */
 	struct smtp_flight flight;
 	struct smtp_caps caps;		/* of the last EHLO, no older */
+	struct smtp_auth *auth;		/* in AUTH alone */
 
 	struct session_txn *txn;
 	size_t open_count;		/* recipients without a verdict */
@@ -71,6 +73,9 @@ void session_settle(struct session *, const struct outcome *);
 void session_log_sent(struct session *, size_t from);
 /* The transaction, if there is one, goes back to its owner. */
 void session_finish(struct session *);
+/* AUTH, if nothing is against it; and the end of it, which wipes. */
+enum session_state session_auth_begin(struct session *);
+void session_auth_end(struct session *);
 bool session_offers(const struct session *, enum smtp_cap);
 void session_say(struct session *, enum smtp_verb, const char *arg);
 
@@ -78,6 +83,7 @@ session_step_cb session_step_start, session_step_up, session_step_greeted,
 	session_step_turned_away, session_step_ehlo, session_step_no_ehlo,
 	session_step_helo, session_step_starttls, session_step_no_starttls,
 	session_step_tls_up, session_step_tls_fail, session_step_ehlo_tls,
+	session_step_auth, session_step_challenge, session_step_no_auth,
 	session_step_job, session_step_envelope, session_step_data,
 	session_step_no_data, session_step_chunk, session_step_no_body,
 	session_step_sent, session_step_local, session_step_eom,
@@ -91,6 +97,7 @@ void session_enter_banner(struct session *);
 void session_enter_ehlo(struct session *);
 void session_enter_helo(struct session *);
 void session_enter_starttls(struct session *);
+void session_enter_auth(struct session *);
 void session_enter_ready(struct session *);
 void session_enter_envelope(struct session *);
 void session_enter_data(struct session *);

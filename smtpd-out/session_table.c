@@ -47,6 +47,8 @@ static const struct session_state_row states[SESSION_STATE_COUNT] = {
 	[SESSION_HANDSHAKE] = { "HANDSHAKE", tls_ms, READ, STAGE_TLS, NULL },
 	[SESSION_EHLO_TLS] = { "EHLO_TLS", command_ms, READ, STAGE_EHLO,
 		session_enter_ehlo },
+	[SESSION_AUTH] = { "AUTH", command_ms, READ, STAGE_AUTH,
+		session_enter_auth },
 	[SESSION_READY] = { "READY", idle_ms, READ, STAGE_MAIL,
 		session_enter_ready },
 	[SESSION_ENVELOPE] = { "ENVELOPE", rcpt_ms, READ, STAGE_RCPT,
@@ -70,7 +72,7 @@ static const struct session_state_row states[SESSION_STATE_COUNT] = {
 
 /* States in which a reply can come, and all that can end. */
 #define TALKING (ON(BANNER) | ON(EHLO) | ON(HELO) | ON(STARTTLS) | \
-	ON(EHLO_TLS) | ON(READY) | ON(ENVELOPE) | ON(DATA) | ON(BODY) | \
+	ON(EHLO_TLS) | ON(AUTH) | ON(READY) | ON(ENVELOPE) | ON(DATA) | ON(BODY) | \
 	ON(EOM) | ON(RESET) | ON(QUIT))
 #define LIVE (TALKING | ON(CONNECT) | ON(HANDSHAKE))
 
@@ -99,9 +101,14 @@ static const struct session_transition transitions[] = {
 	{ ON(HANDSHAKE), EV(TLS_UP), DO(tls_up), ON(EHLO_TLS) | ON(BANNER) },
 	{ ON(HANDSHAKE), EV(TLS_FAIL), DO(tls_fail), ON(CLOSED) },
 
-	{ ON(EHLO_TLS), EV(2XX), DO(ehlo_tls), ON(READY) },
+	{ ON(EHLO_TLS), EV(2XX), DO(ehlo_tls), ON(READY) | ON(AUTH) | ON(QUIT) },
 	{ ON(EHLO_TLS), EV(4XX), DO(turned_away), ON(QUIT) },
 	{ ON(EHLO_TLS), EV(5XX), DO(turned_away), ON(QUIT) },
+
+	{ ON(AUTH), EV(2XX), DO(auth), ON(READY) | ON(CLOSED) },
+	{ ON(AUTH), EV(3XX), DO(challenge), ON(AUTH) | ON(CLOSED) },
+	{ ON(AUTH), EV(4XX), DO(no_auth), ON(QUIT) },
+	{ ON(AUTH), EV(5XX), DO(no_auth), ON(QUIT) },
 
 	{ ON(READY), EV(JOB), DO(job), ON(ENVELOPE) | ON(READY) },
 	{ ON(READY), EV(TIMEOUT), DO(idle), ON(QUIT) },
@@ -148,9 +155,9 @@ static const struct session_transition transitions[] = {
 	{ ON(QUIT), EV(STOP), DO(stay), ON(QUIT) },
 
 	/* QUIT may not be said before the greeting, nor where the peer next
-	 * expects a handshake or the text of a message. */
-	{ ON(CONNECT) | ON(BANNER) | ON(STARTTLS) | ON(HANDSHAKE) | ON(DATA),
-		EV(STOP), DO(drop), ON(CLOSED) },
+	 * expects a handshake, a response or the text of a message. */
+	{ ON(CONNECT) | ON(BANNER) | ON(STARTTLS) | ON(HANDSHAKE) | ON(AUTH) |
+		ON(DATA), EV(STOP), DO(drop), ON(CLOSED) },
 	{ LIVE, EV(STOP), DO(stop), ON(QUIT) },
 	{ LIVE, EV(TIMEOUT), DO(timeout), ON(CLOSED) },
 	{ LIVE, EV(LOST), DO(lost), ON(CLOSED) },
@@ -160,6 +167,7 @@ static const struct session_transition transitions[] = {
 
 #define RULE_TLS SESSION_RULE_TLS
 #define RULE_FIRST SESSION_RULE_TLS_FIRST
+#define RULE_AUTH SESSION_RULE_AUTH
 
 /* Edges that some rule takes out, or that are there under a rule only.  The
  * first four go on without TLS after it could have been had. */
@@ -180,6 +188,8 @@ static const struct ruled_edge {
 	{ SESSION_HANDSHAKE, EV(TLS_UP), ON(BANNER), 0, RULE_FIRST },
 	{ SESSION_BANNER, EV(2XX), ON(EHLO), RULE_FIRST, 0 },
 	{ SESSION_BANNER, EV(2XX), ON(EHLO_TLS), 0, RULE_FIRST },
+	{ SESSION_EHLO_TLS, EV(2XX), ON(READY), RULE_AUTH, 0 },
+	{ SESSION_EHLO_TLS, EV(2XX), ON(AUTH) | ON(QUIT), 0, RULE_AUTH },
 };
 /* clang-format on */
 
@@ -263,6 +273,7 @@ static const struct rule_mark {
 } rule_marks[] = {
 	{ RULE_TLS, "\\*", "" },
 	{ RULE_TLS | RULE_FIRST, " (not smtps)", " (smtps)" },
+	{ RULE_TLS | RULE_AUTH, " (no auth)", " (auth)" },
 };
 
 static const char *

@@ -4,7 +4,8 @@
  *
  * A connection comes up (CONNECT), the server greets (BANNER), and says what it
  * offers (EHLO, or HELO for an old one).  When it offers STARTTLS the session
- * goes through HANDSHAKE to EHLO_TLS, where everything is asked again.  READY
+ * goes through HANDSHAKE to EHLO_TLS, where everything is asked again, and to a
+ * relay with a password on through AUTH (RFC 4954).  READY
  * waits for a transaction: ENVELOPE (MAIL, RCPT), DATA, BODY, EOM (the final
  * dot awaits its answer), and back; RESET ends one that was not completed.
  * QUIT says good-bye; CLOSED is the end.
@@ -37,6 +38,7 @@ enum session_state {
 	SESSION_STARTTLS,	/* STARTTLS sent */
 	SESSION_HANDSHAKE,	/* TLS handshake under way */
 	SESSION_EHLO_TLS,	/* EHLO sent under TLS */
+	SESSION_AUTH,		/* AUTH sent, or a response of it */
 	SESSION_READY,		/* idle, takes a transaction */
 	SESSION_ENVELOPE,	/* MAIL and RCPT in flight, perhaps DATA */
 	SESSION_DATA,		/* DATA awaits its 354 */
@@ -80,7 +82,8 @@ enum session_wants {
 /* What the demand of a session says to the table, a bit set. */
 enum session_rule {
 	SESSION_RULE_TLS = 1,		/* no transaction in clear text */
-	SESSION_RULE_TLS_FIRST = 2	/* nothing at all in clear text */
+	SESSION_RULE_TLS_FIRST = 2,	/* nothing at all in clear text */
+	SESSION_RULE_AUTH = 4		/* no transaction without AUTH */
 };
 
 typedef enum session_state session_step_cb(struct session *);

@@ -10,6 +10,7 @@
 #include <strings.h>
 
 #include "base/str.h"
+#include "smtpd-out/smtp_auth.h"
 #include "smtpd-out/smtp_command.h"
 
 /* A command line with all parameters; far above RFC 5321 4.5.3.1.4 with the
@@ -64,6 +65,15 @@ on_limit(struct smtp_caps *caps, const char *word, size_t len)
 		caps->mail_max = (unsigned)value;
 }
 
+static void
+on_mech(struct smtp_caps *caps, const char *word, size_t len)
+{
+	if (len == 5 && strncasecmp(word, "PLAIN", 5) == 0)
+		caps->auth_mechs |= SMTP_AUTH_PLAIN;
+	else if (len == 5 && strncasecmp(word, "LOGIN", 5) == 0)
+		caps->auth_mechs |= SMTP_AUTH_LOGIN;
+}
+
 static const struct keyword {
 	const char *name;
 	enum smtp_cap cap;
@@ -79,6 +89,7 @@ static const struct keyword {
 	{ "STARTTLS", SMTP_CAP_STARTTLS, NULL },
 	{ "REQUIRETLS", SMTP_CAP_REQUIRETLS, NULL },
 	{ "LIMITS", SMTP_CAP_LIMITS, on_limit },
+	{ "AUTH", SMTP_CAP_AUTH, on_mech },
 };
 
 static const struct keyword *

@@ -20,6 +20,7 @@ enum smtp_verb {
 	SMTP_VERB_EHLO,
 	SMTP_VERB_HELO,
 	SMTP_VERB_STARTTLS,
+	SMTP_VERB_AUTH,		/* or a response to its challenge */
 	SMTP_VERB_MAIL,
 	SMTP_VERB_RCPT,
 	SMTP_VERB_DATA,
@@ -40,7 +41,8 @@ enum smtp_cap {
 	SMTP_CAP_ENHANCED = 64,		/* RFC 2034 */
 	SMTP_CAP_STARTTLS = 128,	/* RFC 3207 */
 	SMTP_CAP_REQUIRETLS = 256,	/* RFC 8689 */
-	SMTP_CAP_LIMITS = 512		/* RFC 9422 */
+	SMTP_CAP_LIMITS = 512,		/* RFC 9422 */
+	SMTP_CAP_AUTH = 1024		/* RFC 4954 */
 };
 
 struct smtp_caps {
@@ -48,6 +50,7 @@ struct smtp_caps {
 	uint64_t size_max;	/* of a message; 0: not told */
 	unsigned rcpt_max;	/* RCPTMAX of LIMITS; 0: not told */
 	unsigned mail_max;	/* MAILMAX of LIMITS; 0: not told */
+	unsigned auth_mechs;	/* enum smtp_auth_mech bits */
 };
 
 /* What a 250 to EHLO offers; replaces all that caps held before. */

@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "base/sandbox.h"
+#include "smtpd-out/auth_file.h"
 #include "smtpd-out/delivery.h"
 #include "smtpd-out/ipc_msg.h"
 #include "smtpd-out/tls.h"
@@ -145,6 +146,7 @@ open_parts(struct worker *w, struct conf *conf)
 		log_error("tls", "reason", err, NULL);
 		return false;
 	}
+	auth_files_check(conf);
 	w->deliveries = deliveries_new(&w->env, w->resolver, w->local, &port);
 	return true;
 }

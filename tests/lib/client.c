@@ -142,7 +142,7 @@ client_run(struct client *c)
 	char err[TLS_ERROR_MAX];
 
 	env.base = c->base = event_base_new();
-	env.tls = tls_client_new(&c->conf, err);
+	env.tls = c->tls != NULL ? c->tls : tls_client_new(&c->conf, err);
 	must(env.base != NULL && env.tls != NULL);
 	at(c->base, 15000, on_too_late, c);
 	at(c->base, c->quit_after_ms, on_quit_time, c);
@@ -153,6 +153,7 @@ client_run(struct client *c)
 	must(event_base_dispatch(c->base) >= 0);
 	session_free(&c->session);
 	must(c->session == NULL);
-	tls_client_free(&env.tls);
+	if (c->tls == NULL)
+		tls_client_free(&env.tls);
 	event_base_free(c->base);
 }

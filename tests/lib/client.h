@@ -18,6 +18,7 @@ struct client {
 	struct session_target target;
 	struct session_addr addrs[SESSION_ADDRS_MAX];
 	struct session_txn *txns[CLIENT_TXNS_MAX];	/* NULL ends */
+	struct tls_client *tls;		/* shared; NULL: one of its own */
 	bool stay;			/* no quit after the last */
 	int64_t quit_after_ms;		/* session_quit() then; 0: no */
 	int64_t abort_after_ms;		/* session_abort() then; 0: no */

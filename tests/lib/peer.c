@@ -17,9 +17,6 @@
 #include <unistd.h>
 
 #include <openssl/err.h>
-#include <openssl/evp.h>
-#include <openssl/ssl.h>
-#include <openssl/x509.h>
 
 #include "base/mem.h"
 #include "tests/lib/peer.h"
@@ -35,50 +32,13 @@ struct peer {
 	socklen_t addr_len;
 	pthread_t thread;
 	bool joined;
-	SSL_CTX *ctx;
+	struct cert cert;
 	SSL *ssl;
 	uint8_t in[65536];
 	size_t in_start, in_len;
 	struct buf body;
 	char failure[LINE_SIZE + 256];
 };
-
-/* ---- certificate ---- */
-
-static X509 *
-self_signed(EVP_PKEY *key)
-{
-	X509 *cert = X509_new();
-	X509_NAME *name;
-
-	assert(cert != NULL);
-	(void)ASN1_INTEGER_set(X509_get_serialNumber(cert), 1);
-	(void)X509_gmtime_adj(X509_getm_notBefore(cert), -3600);
-	(void)X509_gmtime_adj(X509_getm_notAfter(cert), 3600);
-	name = X509_get_subject_name(cert);
-	(void)X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC,
-		(const unsigned char *)"self-signed.example", -1, -1, 0);
-	(void)X509_set_issuer_name(cert, name);
-	(void)X509_set_pubkey(cert, key);
-	assert(X509_sign(cert, key, EVP_sha256()) > 0);
-	return cert;
-}
-
-static SSL_CTX *
-server_context(void)
-{
-	SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
-	EVP_PKEY *key = EVP_EC_gen("P-256");
-	X509 *cert = self_signed(key);
-	int ok = ctx != NULL && SSL_CTX_use_certificate(ctx, cert) == 1 &&
-		SSL_CTX_use_PrivateKey(ctx, key) == 1;
-
-	assert(ok);
-	(void)ok;
-	X509_free(cert);
-	EVP_PKEY_free(key);
-	return ctx;
-}
 
 /* ---- bytes ---- */
 
@@ -285,7 +245,7 @@ read_chunks(struct peer *p)
 static void
 new_tls(struct peer *p)
 {
-	p->ssl = SSL_new(p->ctx);
+	p->ssl = SSL_new(p->cert.ctx);
 	(void)SSL_set_fd(p->ssl, p->fd);
 }
 
@@ -301,6 +261,10 @@ start_tls(struct peer *p, const char *sni)
 	}
 	if (SSL_accept(p->ssl) != 1) {
 		fail(p, "TLS", "handshake failed");
+		return;
+	}
+	if (SSL_session_reused(p->ssl)) {
+		fail(p, "TLS", "the session was resumed");
 		return;
 	}
 	got = SSL_get_servername(p->ssl, TLSEXT_NAMETYPE_host_name);
@@ -319,7 +283,8 @@ fail_tls(struct peer *p, size_t how)
 	} else {
 		SSL_set_security_level(p->ssl, 0);
 		(void)SSL_set_min_proto_version(p->ssl, TLS1_VERSION);
-		(void)SSL_set_max_proto_version(p->ssl, (int)how);
+		if (how != 0)
+			(void)SSL_set_max_proto_version(p->ssl, (int)how);
 	}
 	if (SSL_accept(p->ssl) == 1)
 		fail(p, "TLS", "handshake succeeded");
@@ -357,6 +322,19 @@ cut(struct peer *p)
 	const struct linger now = { .l_onoff = 1, .l_linger = 0 };
 
 	(void)setsockopt(p->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+}
+
+static bool wait_client(struct peer *);
+
+static void
+again(struct peer *p)
+{
+	SSL_free(p->ssl);
+	p->ssl = NULL;
+	(void)close(p->fd);
+	p->in_start = p->in_len = 0;
+	if (!wait_client(p))
+		fail(p, "accept", "no client came again");
 }
 
 static void
@@ -421,6 +399,9 @@ do_step(struct peer *p, const struct peer_step *s)
 		break;
 	case PEER_CUT:
 		cut(p);
+		break;
+	case PEER_AGAIN:
+		again(p);
 		break;
 	}
 }
@@ -494,6 +475,15 @@ bind_loopback(struct peer *p, int family)
 struct peer *
 peer_start(int family, const struct peer_step *steps)
 {
+	static const struct cert_spec self_signed;
+
+	return peer_start_cert(family, steps, &self_signed);
+}
+
+struct peer *
+peer_start_cert(int family, const struct peer_step *steps,
+	const struct cert_spec *spec)
+{
 	struct peer *p = xcalloc(1, sizeof(*p));
 	size_t n = 0;
 
@@ -503,7 +493,7 @@ peer_start(int family, const struct peer_step *steps)
 		n++;
 	}
 	p->fd = -1;
-	p->ctx = server_context();
+	cert_make(&p->cert, spec);
 	buf_init(&p->body, PEER_BODY_MAX);
 	bind_loopback(p, family);
 	if (pthread_create(&p->thread, NULL, run, p) != 0)
@@ -530,7 +520,7 @@ peer_free(struct peer **peer)
 	(void)shutdown(p->listen_fd, SHUT_RDWR);
 	(void)peer_join(p);
 	(void)close(p->listen_fd);
-	SSL_CTX_free(p->ctx);
+	cert_clear(&p->cert);
 	buf_clear(&p->body);
 	mem_free(peer);
 }
@@ -546,4 +536,10 @@ const struct buf *
 peer_body(const struct peer *p)
 {
 	return &p->body;
+}
+
+const struct cert *
+peer_cert(const struct peer *p)
+{
+	return &p->cert;
 }

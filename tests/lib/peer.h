@@ -1,5 +1,6 @@
 /*
- * A scripted SMTP server on loopback, for tests: one connection, one script,
+ * A scripted SMTP server on loopback, for tests: one connection (or one after
+ * the other), one script,
  * in a thread of its own.  It does what a server should, or what none should.
  */
 #ifndef TESTS_LIB_PEER_H
@@ -10,6 +11,7 @@
 #include <sys/socket.h>
 
 #include "base/buf.h"
+#include "tests/lib/cert.h"
 
 #define PEER_STEPS_MAX 64
 #define PEER_BODY_MAX (64U * 1024 * 1024)
@@ -33,14 +35,15 @@ enum peer_op {
 	PEER_CHUNK,	/* reads one BDAT and its bytes, keeps them; text is
 			 * "LAST" or "" */
 	PEER_CHUNKS,	/* reads BDAT up to LAST, answers each with 250 */
-	PEER_TLS,	/* server handshake; text is the SNI to expect ("" for
+	PEER_TLS,	/* full handshake; text is the SNI to expect ("" for
 			 * none), or NULL */
 	PEER_TLS_FAIL,	/* a handshake that must fail: n is 1 to demand a
-			 * certificate, or the newest version spoken */
+			 * certificate, the newest version spoken, or 0 */
 	PEER_SLEEP,	/* n ms */
 	PEER_WAIT,	/* reads and ignores until the client closes */
 	PEER_SLOW_READ,	/* reads n bytes every 20 ms until closed */
-	PEER_CUT	/* closes with a reset */
+	PEER_CUT,	/* closes with a reset */
+	PEER_AGAIN	/* closes, and waits for the next connection */
 };
 
 struct peer_step {
@@ -51,6 +54,10 @@ struct peer_step {
 
 /* Steps are copied up to the first PEER_END; family is AF_INET or AF_INET6. */
 struct peer *peer_start(int family, const struct peer_step *);
+/* With a certificate of that kind instead of a self-signed one. */
+struct peer *peer_start_cert(int family, const struct peer_step *,
+	const struct cert_spec *);
+const struct cert *peer_cert(const struct peer *);
 /* Waits for the end of the script.  NULL when all went as written; else what
  * did not, valid until peer_free(). */
 const char *peer_join(struct peer *);

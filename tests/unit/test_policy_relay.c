@@ -35,6 +35,12 @@ static const struct refused_case {
 	const char *why;
 } refused_cases[] = {
 	{ "tls = none " SMTPS, "tls = none" },
+	{ "tls = pkix auth-file = \"/a\"", "without a relay" },
+	{ SMTPS " auth-file = \"/a\"", "verified relay" },
+	{ "tls = none relay = \"r\" auth-file = \"/a\"", "verified relay" },
+	{ "tls = may " SMTPS " auth-file = \"/a\"", "verified relay" },
+	{ "tls = encrypt " SMTPS " auth-file = \"/a\"", "verified relay" },
+	{ "tls = pkix " SMTPS " auth-file = \"a\"", "absolute path" },
 };
 
 static void
@@ -114,6 +120,54 @@ test_plan(void **state)
 	}
 }
 
+#define AUTH "relay = \"relay.example\" auth-file = \"/a\""
+
+/* A password goes with a demand that verifies, and nothing without it. */
+static void
+test_auth(void **state)
+{
+	static const struct {
+		const char *text;
+		bool sent;
+	} cases[] = {
+		{ "tls = pkix " AUTH, true },
+		{ "tls = dane-only " AUTH, false },	/* no TLSA found */
+		/* the rule is over: nothing verifies any more */
+		{ "tls = pkix until = \"2020-01-01\" " AUTH, false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		char *text = xasprintf("destination \"d.example\" { %s }",
+			cases[i].text);
+		struct conf *conf = parse(text);
+		struct policy_plan plan;
+		struct outcome why = { .verdict = VERDICT_NONE };
+		struct demand *d, *other;
+
+		policy_plan(conf, &relay, &plan);
+		assert_true(demand_forbids_clear(plan.floor));
+		d = policy_decide(conf, &relay, &plan, DANE_NONE, NULL, NULL,
+			&why);
+		assert_int_equal(d != NULL, cases[i].sent);
+		if (d != NULL) {
+			assert_string_equal(d->auth_file, "/a");
+			other = demand_copy(d);
+			assert_true(demand_same(other, d));
+			mem_free(&other->auth_file);
+			assert_false(demand_same(other, d));
+			demand_free(&other);
+		} else {
+			assert_int_equal(why.verdict, VERDICT_LATER);
+			assert_int_equal(why.scope, SCOPE_HOST);
+		}
+		demand_free(&d);
+		policy_plan_clear(&plan);
+		conf_free(&conf);
+		mem_free(&text);
+	}
+}
+
 /* The same destination by MX: a literal or a host of it is no relay. */
 static void
 test_not_relay(void **state)
@@ -166,6 +220,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_plan),
+		cmocka_unit_test(test_auth),
 		cmocka_unit_test(test_not_relay),
 		cmocka_unit_test(test_dane),
 	};

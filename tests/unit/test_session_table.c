@@ -36,9 +36,11 @@ static const unsigned not_live = BIT(NEW) | BIT(CLOSED);
 
 #define TLS SESSION_RULE_TLS
 #define SMTPS (SESSION_RULE_TLS | SESSION_RULE_TLS_FIRST)
+#define WITH_AUTH (SESSION_RULE_TLS | SESSION_RULE_AUTH)
 
 /* Rules as demands give them. */
-static const unsigned rule_sets[] = { 0, TLS, SMTPS };
+static const unsigned rule_sets[] = { 0, TLS, SMTPS, WITH_AUTH,
+	SMTPS | WITH_AUTH };
 #define RULE_SETS (sizeof(rule_sets) / sizeof(rule_sets[0]))
 
 static unsigned
@@ -125,10 +127,11 @@ static void
 test_reach(void **state)
 {
 	(void)state;
-	assert_int_equal(reachable(BIT(NEW), 0, 0), all_states);
-	assert_int_equal(reachable(BIT(NEW), 0, TLS),
+	assert_int_equal(reachable(BIT(NEW), 0, 0),
+		all_states & ~(unsigned)BIT(AUTH));
+	assert_int_equal(reachable(BIT(NEW), 0, WITH_AUTH),
 		all_states & ~(unsigned)BIT(HELO));
-	assert_int_equal(reachable(BIT(NEW), 0, SMTPS),
+	assert_int_equal(reachable(BIT(NEW), 0, SMTPS | WITH_AUTH),
 		all_states & ~(unsigned)(BIT(HELO) | BIT(EHLO) |
 		BIT(STARTTLS)));
 	for (size_t r = 0; r < RULE_SETS; r++)
@@ -181,6 +184,26 @@ test_tls_first(void **state)
 		BIT(EHLO_TLS));
 	assert_int_equal(next_of(SESSION_HANDSHAKE, SESSION_EV_TLS_UP, 0),
 		BIT(EHLO_TLS));
+}
+
+/* The promise of AUTH: never without TLS, and no transaction without AUTH. */
+static void
+test_auth(void **state)
+{
+	(void)state;
+	for (size_t r = 0; r < RULE_SETS; r++) {
+		if (!(rule_sets[r] & SESSION_RULE_AUTH))
+			continue;
+		assert_int_equal(reachable(BIT(NEW), BIT(AUTH), rule_sets[r]) &
+			(BIT(READY) | BIT(ENVELOPE) | BIT(BODY)), 0);
+		assert_int_equal(reachable(BIT(NEW), BIT(HANDSHAKE),
+			rule_sets[r]) & BIT(AUTH), 0);
+	}
+	for (unsigned s = 0; s < STATES; s++)
+		for (unsigned e = 0; e < EVENTS; e++)
+			if (row_of(s, e) & BIT(AUTH))
+				assert_true(s == SESSION_EHLO_TLS ||
+					s == SESSION_AUTH);
 }
 
 static void
@@ -253,6 +276,7 @@ put_in_state(struct walk *w, unsigned state, unsigned event)
 		[SESSION_HELO] = SMTP_VERB_HELO,
 		[SESSION_STARTTLS] = SMTP_VERB_STARTTLS,
 		[SESSION_EHLO_TLS] = SMTP_VERB_EHLO,
+		[SESSION_AUTH] = SMTP_VERB_AUTH,
 		[SESSION_ENVELOPE] = SMTP_VERB_RCPT,
 		[SESSION_DATA] = SMTP_VERB_DATA,
 		[SESSION_BODY] = SMTP_VERB_BDAT,
@@ -283,6 +307,7 @@ walk_one(struct walk *w, unsigned state, unsigned event, unsigned rules)
 {
 	const struct session_callbacks cb = { on_ready, on_done, on_closed };
 	struct session_addr addr = { .len = sizeof(struct sockaddr_in) };
+	static char no_file[] = "/nonexistent/auth";
 	struct demand demand = { .level = DEMAND_MAY };
 	struct session_target target = { .host = "mx.example",
 		.addrs = &addr, .addr_count = 1, .demand = &demand };
@@ -291,6 +316,7 @@ walk_one(struct walk *w, unsigned state, unsigned event, unsigned rules)
 
 	addr.addr.ss_family = AF_INET;
 	demand.level = rules & TLS ? DEMAND_ENCRYPT : DEMAND_MAY;
+	demand.auth_file = rules & SESSION_RULE_AUTH ? no_file : NULL;
 	demand.tls_first = (rules & SESSION_RULE_TLS_FIRST) != 0;
 	memset(&w->rcpt.outcome, 0, sizeof(w->rcpt.outcome));
 	w->done = w->closed = 0;
@@ -448,6 +474,7 @@ main(void)
 		cmocka_unit_test(test_reach),
 		cmocka_unit_test(test_strict),
 		cmocka_unit_test(test_tls_first),
+		cmocka_unit_test(test_auth),
 		cmocka_unit_test(test_timeouts),
 		cmocka_unit_test(test_walk),
 		cmocka_unit_test(test_body_limit),
