@@ -44,6 +44,8 @@ struct zone {
 	TAILQ_ENTRY(zone) link;		/* of zones->open or ->settled */
 	bool settled;
 	struct part ds, key;
+	struct dns_ds_list *proven;	/* the DS set, once it is proven */
+	uint32_t proven_ttl;
 	struct dns_zones_wait *parent_wait;
 	struct wait_list waits;
 	enum dns_trust trust;
@@ -86,6 +88,7 @@ zone_free(struct zone *z)
 	part_drop(&z->ds);
 	part_drop(&z->key);
 	dns_zones_cancel(&z->parent_wait);
+	mem_free(&z->proven);
 	TAILQ_REMOVE(z->settled ? &z->zones->settled : &z->zones->open, z,
 		link);
 	dns_table_remove(&z->zones->table, &z->entry);
@@ -128,6 +131,7 @@ settle(struct zone *z, enum dns_trust trust, int64_t ttl_s)
 	z->settled = true;
 	part_drop(&z->ds);
 	part_drop(&z->key);
+	mem_free(&z->proven);
 	TAILQ_INSERT_TAIL(&zs->settled, z, link);
 	while ((w = LIST_FIRST(&z->waits)) != NULL) {
 		LIST_REMOVE(w, link);
@@ -231,18 +235,20 @@ check_begin(struct zone *z, struct dns_check *c, struct dns_budget *b)
 	c->budget = b;
 }
 
-/* The DS records are known (or the anchor): the keys decide. */
+/* The DS records are proven (or the anchor): the keys decide. */
 static void
-keys_judge(struct zone *z, const struct dns_ds_list *ds,
-	const struct dns_check *check, uint32_t ttl)
+keys_judge(struct zone *z, const struct dns_ds_list *ds, uint32_t ttl)
 {
+	struct dns_check check;
+	struct dns_budget budget;
 	uint32_t key_ttl;
 	bool exceeded;
 	const char *why;
 
-	z->keys = dns_trust_keys(z->key.msg, z->entry.name, ds, check,
+	check_begin(z, &check, &budget);
+	z->keys = dns_trust_keys(z->key.msg, z->entry.name, ds, &check,
 		&key_ttl, &exceeded, &why);
-	z->zones->stats.checks += DNS_ZONE_CHECKS - check->budget->checks;
+	z->zones->stats.checks += DNS_ZONE_CHECKS - budget.checks;
 	if (z->keys == NULL) {
 		settle_bad(z, exceeded ? DNS_TRUST_LATER : DNS_TRUST_BOGUS,
 			why);
@@ -255,13 +261,15 @@ keys_judge(struct zone *z, const struct dns_ds_list *ds,
 static void
 root_advance(struct zone *z)
 {
-	struct dns_check check;
-	struct dns_budget budget;
+	if (part_needed(z, &z->key))
+		keys_judge(z, &z->zones->anchor, UINT32_MAX);
+}
 
-	if (!part_needed(z, &z->key))
-		return;
-	check_begin(z, &check, &budget);
-	keys_judge(z, &z->zones->anchor, &check, UINT32_MAX);
+static void
+child_keys(struct zone *z)
+{
+	if (part_needed(z, &z->key))
+		keys_judge(z, z->proven, z->proven_ttl);
 }
 
 /* The DS answer, judged with the keys of the zone above. */
@@ -278,27 +286,28 @@ child_judge(struct zone *z, const struct dns_zone_info *parent)
 	check_begin(z, &check, &budget);
 	child = dns_trust_child(z->ds.msg, z->entry.name, parent->keys,
 		&check, &ds, &ttl, &why);
+	z->zones->stats.checks += DNS_ZONE_CHECKS - budget.checks;
 	if (parent->left_s < ttl)
 		ttl = (uint32_t)parent->left_s;
 	switch (child) {
 	case DNS_CHILD_SIGNED:
-		if (part_needed(z, &z->key))
-			keys_judge(z, &ds, &check, ttl);
+		z->proven = xmalloc(sizeof(ds));
+		*z->proven = ds;
+		z->proven_ttl = ttl;
+		child_keys(z);
 		return;
 	case DNS_CHILD_SAME_ZONE:
 		dns_name_copy(z->cut, parent->keys->zone);
-		break;
+		settle(z, DNS_TRUST_SECURE, ttl);
+		return;
 	case DNS_CHILD_INSECURE:
 		why_set(z, why);
-		break;
+		settle(z, DNS_TRUST_INSECURE, ttl);
+		return;
 	default:
 		settle_bad(z, child == DNS_CHILD_EXCEEDED ? DNS_TRUST_LATER :
 			DNS_TRUST_BOGUS, why);
-		return;
 	}
-	z->zones->stats.checks += DNS_ZONE_CHECKS - budget.checks;
-	settle(z, child == DNS_CHILD_INSECURE ? DNS_TRUST_INSECURE :
-		DNS_TRUST_SECURE, ttl);
 }
 
 static void
@@ -319,6 +328,10 @@ zone_advance(struct zone *z)
 
 	if (*z->entry.name == 0) {
 		root_advance(z);
+		return;
+	}
+	if (z->proven != NULL) {
+		child_keys(z);
 		return;
 	}
 	if (z->parent_wait != NULL)
