@@ -20,6 +20,7 @@
 #include <event2/event.h>
 #include <ldns/ldns.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "resolver/dns_carrier.h"
@@ -31,6 +32,7 @@
 #define EDNS_BYTES 1232
 #define HEADER_LEN 12
 #define RETIRED_MAX 4
+#define FOLDS_MS (10 * 60 * 1000)
 
 TAILQ_HEAD(question_list, question);
 TAILQ_HEAD(attempt_list, attempt);
@@ -38,6 +40,7 @@ TAILQ_HEAD(attempt_list, attempt);
 struct server {
 	char text[INET6_ADDRSTRLEN + 10];
 	struct dns_carrier *udp, *tcp;
+	int64_t tcp_until_ms;	/* folds the case: not by UDP till then */
 };
 
 struct dns_query {
@@ -241,9 +244,12 @@ question_send(struct question *q)
 	struct dns_query *dq = q->query;
 	struct dns_carrier *c;
 	struct attempt *a;
+	struct server *s;
 
 	q->server = (q->first + q->step) % dq->conf.server_count;
-	c = carrier_get(dq, &dq->servers[q->server], q->tcp);
+	s = &dq->servers[q->server];
+	q->tcp |= clock_mono_ms() < s->tcp_until_ms;
+	c = carrier_get(dq, s, q->tcp);
 	if (c != NULL && dns_carrier_in_flight(c) >= IN_FLIGHT_MAX) {
 		question_wait(q);
 		return;
@@ -374,6 +380,17 @@ judge(struct question *q, struct attempt *a, struct dns_msg **msg_out)
 	return judge_message(q, a, *msg_out);
 }
 
+/* A resolver that folds the case is asked over TCP for a while, as long as
+ * that works. */
+static void
+tcp_remember(struct server *s, bool tcp, enum judgement j)
+{
+	if (tcp && j != JUDGE_GOOD)
+		s->tcp_until_ms = 0;
+	else if (tcp && clock_mono_ms() >= s->tcp_until_ms)
+		s->tcp_until_ms = clock_mono_ms() + FOLDS_MS;
+}
+
 static void
 attempt_finish(struct attempt *a)
 {
@@ -384,6 +401,7 @@ attempt_finish(struct attempt *a)
 
 	q->attempt = NULL;
 	q->tcp = j == JUDGE_TCP;
+	tcp_remember(&dq->servers[q->server], a->tcp, j);
 	attempt_free(a);
 	if (j == JUDGE_GOOD) {
 		dq->first = q->server;

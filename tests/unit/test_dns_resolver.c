@@ -438,11 +438,16 @@ static void
 forged(void **state)
 {
 	struct lab *lab = *state;
+	unsigned seen;
 
 	is_address(look_up(lab, "wrong-id.test", 1), "192.0.2.1");
 	assert_false(lab->tcp_seen);
 	is_address(look_up(lab, "wrong-case.test", 1), "192.0.2.1");
 	assert_true(lab->tcp_seen);
+	/* It is not asked by UDP again for some time. */
+	seen = dnsfake_seen(lab->fakes[0]);
+	is_address(look_up(lab, "wrong-case2.test", 1), "192.0.2.1");
+	assert_int_equal(dnsfake_seen(lab->fakes[0]), seen + 1);
 }
 
 static void
