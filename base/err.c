@@ -259,6 +259,18 @@ outcome_tls_failed(const char *host, enum tls_failure failure,
 	return o;
 }
 
+/* The server demands TLS (530), and does not give it. */
+struct outcome
+outcome_tls_asked(const char *host, const char *why)
+{
+	struct outcome o = local_outcome(SCOPE_HOST, STAGE_STARTTLS, 451,
+		"4.7.0", "%s takes mail with TLS only, but TLS with it "
+		"failed: %s", host, why);
+
+	o.tls_failure = TLS_FAILURE_STARTTLS;
+	return o;
+}
+
 /* Never 5.7.8: the sender can do nothing about our password. */
 struct outcome
 outcome_auth(const char *host, const char *why)

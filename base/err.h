@@ -122,6 +122,7 @@ struct outcome outcome_protocol(enum outcome_stage, const char *host,
 struct outcome outcome_tls_required(const char *host, const char *why);
 struct outcome outcome_tls_failed(const char *host, enum tls_failure,
 	const char *why);
+struct outcome outcome_tls_asked(const char *host, const char *why);
 struct outcome outcome_auth(const char *host, const char *why);
 struct outcome outcome_tlsa_lookup(const char *host);
 struct outcome outcome_dane_required(const char *host, const char *why);

@@ -161,9 +161,31 @@ session_step_ehlo(struct session *s)
 	return in_clear(s, SESSION_READY, "STARTTLS is not offered");
 }
 
+bool
+session_take_530(struct session *s)
+{
+	char text[OUTCOME_TEXT_MAX];
+
+	if (s->reply.code != 530 || s->tls_asked || s->info.tls_active ||
+	    s->no_starttls || s->demand->level == DEMAND_NONE)
+		return false;
+	/* 530 may also ask for AUTH (RFC 4954 section 6). */
+	smtp_reply_text(&s->reply, text, sizeof(text));
+	s->tls_asked = strcasestr(text, "TLS") != NULL;
+	return s->tls_asked;
+}
+
+bool
+session_tls_due(const struct session *s)
+{
+	return s->tls_asked && !s->info.tls_active;
+}
+
 enum session_state
 session_step_no_ehlo(struct session *s)
 {
+	if (session_take_530(s))
+		return SESSION_STARTTLS;
 	return in_clear(s, SESSION_HELO, "EHLO is refused");
 }
 
@@ -172,6 +194,13 @@ session_step_helo(struct session *s)
 {
 	memset(&s->caps, 0, sizeof(s->caps));
 	return SESSION_READY;
+}
+
+enum session_state
+session_step_no_helo(struct session *s)
+{
+	return session_take_530(s) ? SESSION_STARTTLS :
+		session_step_turned_away(s);
 }
 
 /* ---- TLS ---- */
@@ -196,6 +225,10 @@ session_step_no_starttls(struct session *s)
 
 	s->info.starttls_refused = true;
 	smtp_reply_text(&s->reply, why + len, sizeof(why) - len);
+	if (s->tls_asked) {
+		s->why = outcome_tls_asked(s->info.host, why);
+		return SESSION_QUIT;
+	}
 	return in_clear(s, SESSION_READY, why);
 }
 

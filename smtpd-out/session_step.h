@@ -33,6 +33,7 @@ struct session {
 	size_t addr_count;
 	struct demand *demand;		/* our own copy */
 	bool no_starttls;		/* asked by the owner */
+	bool tls_asked;			/* by a 530: STARTTLS, offered or not */
 	bool stop_wanted;		/* session_quit() was called */
 	unsigned due;			/* enum session_due bits */
 
@@ -76,12 +77,17 @@ void session_finish(struct session *);
 /* AUTH, if nothing is against it; and the end of it, which wipes. */
 enum session_state session_auth_begin(struct session *);
 void session_auth_end(struct session *);
+/* The reply is a 530 that wants STARTTLS (RFC 3207 section 4): true when it can
+ * be had and is not there yet.  Once in a session. */
+bool session_take_530(struct session *);
+/* After that, until TLS is up: the transaction waits. */
+bool session_tls_due(const struct session *);
 bool session_offers(const struct session *, enum smtp_cap);
 void session_say(struct session *, enum smtp_verb, const char *arg);
 
 session_step_cb session_step_start, session_step_up, session_step_greeted,
 	session_step_turned_away, session_step_ehlo, session_step_no_ehlo,
-	session_step_helo, session_step_starttls, session_step_no_starttls,
+	session_step_helo, session_step_no_helo, session_step_starttls, session_step_no_starttls,
 	session_step_tls_up, session_step_tls_fail, session_step_ehlo_tls,
 	session_step_auth, session_step_challenge, session_step_no_auth,
 	session_step_job, session_step_envelope, session_step_data,

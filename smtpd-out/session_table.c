@@ -87,12 +87,13 @@ static const struct session_transition transitions[] = {
 	{ ON(BANNER), EV(5XX), DO(turned_away), ON(QUIT) },
 
 	{ ON(EHLO), EV(2XX), DO(ehlo), ON(STARTTLS) | ON(READY) | ON(QUIT) },
-	{ ON(EHLO), EV(5XX), DO(no_ehlo), ON(HELO) | ON(QUIT) },
+	{ ON(EHLO), EV(5XX), DO(no_ehlo), ON(HELO) | ON(STARTTLS) |
+		ON(QUIT) },
 	{ ON(EHLO), EV(4XX), DO(turned_away), ON(QUIT) },
 
 	{ ON(HELO), EV(2XX), DO(helo), ON(READY) },
 	{ ON(HELO), EV(4XX), DO(turned_away), ON(QUIT) },
-	{ ON(HELO), EV(5XX), DO(turned_away), ON(QUIT) },
+	{ ON(HELO), EV(5XX), DO(no_helo), ON(STARTTLS) | ON(QUIT) },
 
 	{ ON(STARTTLS), EV(2XX), DO(starttls), ON(HANDSHAKE) | ON(CLOSED) },
 	{ ON(STARTTLS), EV(4XX), DO(no_starttls), ON(READY) | ON(QUIT) },
@@ -114,16 +115,19 @@ static const struct session_transition transitions[] = {
 	{ ON(READY), EV(TIMEOUT), DO(idle), ON(QUIT) },
 
 	{ ON(ENVELOPE), EV(2XX), DO(envelope),
-		ON(ENVELOPE) | ON(DATA) | ON(BODY) | ON(RESET) },
+		ON(ENVELOPE) | ON(DATA) | ON(BODY) | ON(RESET) |
+		ON(STARTTLS) },
 	{ ON(ENVELOPE), EV(4XX), DO(envelope),
-		ON(ENVELOPE) | ON(DATA) | ON(BODY) | ON(RESET) },
+		ON(ENVELOPE) | ON(DATA) | ON(BODY) | ON(RESET) |
+		ON(STARTTLS) },
 	{ ON(ENVELOPE), EV(5XX), DO(envelope),
-		ON(ENVELOPE) | ON(DATA) | ON(BODY) | ON(RESET) },
+		ON(ENVELOPE) | ON(DATA) | ON(BODY) | ON(RESET) |
+		ON(STARTTLS) },
 	{ ON(ENVELOPE), EV(STOP), DO(stop), ON(QUIT) | ON(CLOSED) },
 
 	{ ON(DATA), EV(3XX), DO(data), ON(BODY) | ON(EOM) },
-	{ ON(DATA), EV(4XX), DO(no_data), ON(RESET) },
-	{ ON(DATA), EV(5XX), DO(no_data), ON(RESET) },
+	{ ON(DATA), EV(4XX), DO(no_data), ON(RESET) | ON(STARTTLS) },
+	{ ON(DATA), EV(5XX), DO(no_data), ON(RESET) | ON(STARTTLS) },
 
 	{ ON(BODY), EV(SENT), DO(sent), ON(EOM) },
 	{ ON(BODY), EV(LOCAL), DO(local), ON(CLOSED) },
@@ -183,6 +187,12 @@ static const struct ruled_edge {
 	{ SESSION_STARTTLS, EV(4XX), ON(READY), RULE_TLS, 0 },
 	{ SESSION_STARTTLS, EV(5XX), ON(READY), RULE_TLS, 0 },
 	{ SESSION_CONNECT, EV(UP), ON(BANNER), RULE_FIRST, 0 },
+	/* Under TLS there is no second STARTTLS. */
+	{ SESSION_ENVELOPE, EV(2XX), ON(STARTTLS), RULE_TLS, 0 },
+	{ SESSION_ENVELOPE, EV(4XX), ON(STARTTLS), RULE_TLS, 0 },
+	{ SESSION_ENVELOPE, EV(5XX), ON(STARTTLS), RULE_TLS, 0 },
+	{ SESSION_DATA, EV(4XX), ON(STARTTLS), RULE_TLS, 0 },
+	{ SESSION_DATA, EV(5XX), ON(STARTTLS), RULE_TLS, 0 },
 	{ SESSION_CONNECT, EV(UP), ON(HANDSHAKE) | ON(CLOSED), 0, RULE_FIRST },
 	{ SESSION_HANDSHAKE, EV(TLS_UP), ON(EHLO_TLS), RULE_FIRST, 0 },
 	{ SESSION_HANDSHAKE, EV(TLS_UP), ON(BANNER), 0, RULE_FIRST },

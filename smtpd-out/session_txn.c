@@ -52,6 +52,30 @@ settle_reply(struct session *s, enum outcome_stage stage)
 	session_settle(s, &o);
 }
 
+/* After TLS has failed with this host, or was refused to us: not the sender's
+ * fault. */
+static void
+settle_530(struct session *s)
+{
+	char text[OUTCOME_TEXT_MAX];
+	struct outcome o;
+
+	smtp_reply_text(&s->reply, text, sizeof(text));
+	o = outcome_tls_asked(s->info.host, text);
+	session_settle(s, &o);
+}
+
+static void
+take_mail_reply(struct session *s)
+{
+	if (s->reply.code < 300 || session_take_530(s))
+		return;
+	if (s->reply.code == 530 && s->no_starttls)
+		settle_530(s);
+	else
+		settle_reply(s, STAGE_MAIL);
+}
+
 static void
 settle_delivered(struct session *s)
 {
@@ -110,6 +134,8 @@ say_envelope(struct session *s)
 {
 	bool pipelining = session_offers(s, SMTP_CAP_PIPELINING);
 
+	if (session_tls_due(s))
+		return;
 	while (s->open_count > 0 && s->rcpt_next <= s->txn->rcpt_count) {
 		if (smtp_flight_full(&s->flight) ||
 		    (s->flight.count > 0 && !pipelining) ||
@@ -129,9 +155,15 @@ say_envelope(struct session *s)
 
 /* ---- transactions ---- */
 
+/* A transaction that had to wait for TLS begins anew. */
 void
 session_enter_ready(struct session *s)
 {
+	if (s->txn != NULL && s->open_count > 0) {
+		smtp_reply_clear(&s->reply);
+		conn_wake(s->conn);
+		return;
+	}
 	session_finish(s);
 	s->due |= SESSION_DUE_READY;
 	smtp_reply_clear(&s->reply);	/* an idle session keeps no memory */
@@ -198,7 +230,7 @@ session_step_job(struct session *s)
 		log_debug("8bitmime-not-offered", "host", s->info.host, NULL);
 	session_log_sent(s, 0);		/* output was empty in READY */
 	smtp_flight_push(&s->flight, SMTP_VERB_MAIL, 0);
-	s->info.reused = s->mail_count++ > 0;
+	s->info.reused = s->mail_count++ > 0 && !s->tls_asked;
 	s->rcpt_next = 0;
 	s->data.form = SMTP_DATA_NONE;
 	defer_excess(s);
@@ -216,7 +248,7 @@ take_rcpt_reply(struct session *s)
 {
 	struct outcome o;
 
-	if (s->reply.code < 300)
+	if (s->reply.code < 300 || session_tls_due(s))
 		return;
 	/* RFC 5321 4.5.3.1.10: 552 here means too many recipients. */
 	if (s->reply.code == 552) {
@@ -235,14 +267,16 @@ session_step_envelope(struct session *s)
 
 	if (s->sent.verb == SMTP_VERB_RCPT)
 		take_rcpt_reply(s);
-	else if (s->reply.code >= 300)
-		settle_reply(s, STAGE_MAIL);
+	else
+		take_mail_reply(s);
 	say_envelope(s);
 	head = smtp_flight_peek(&s->flight).verb;
 	if (head == SMTP_VERB_DATA)
 		return SESSION_DATA;
 	if (head != SMTP_VERB_NONE)
 		return SESSION_ENVELOPE;
+	if (session_tls_due(s))
+		return SESSION_STARTTLS;
 	if (s->open_count == 0)
 		return SESSION_RESET;
 	return uses_chunks(s) ? SESSION_BODY : SESSION_DATA;
@@ -255,10 +289,13 @@ session_enter_data(struct session *s)
 		session_say(s, SMTP_VERB_DATA, NULL);
 }
 
-/* 354.  Without a recipient a lone dot ends it (RFC 2920 section 3.1). */
+/* 354.  Without a recipient a lone dot ends it (RFC 2920 section 3.1); also
+ * where MAIL got a 530, which leaves nothing to be trusted. */
 enum session_state
 session_step_data(struct session *s)
 {
+	if (session_tls_due(s))
+		settle_530(s);
 	if (s->open_count > 0)
 		return SESSION_BODY;
 	smtp_flight_push(&s->flight, SMTP_VERB_EOM, 0);
@@ -271,6 +308,8 @@ session_step_data(struct session *s)
 enum session_state
 session_step_no_data(struct session *s)
 {
+	if (session_tls_due(s))
+		return SESSION_STARTTLS;
 	settle_reply(s, STAGE_DATA);
 	return SESSION_RESET;
 }

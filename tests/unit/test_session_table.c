@@ -159,10 +159,12 @@ test_strict(void **state)
 	assert_true(reachable(BIT(NEW), BIT(HANDSHAKE), 0) & BIT(READY));
 	assert_int_equal(without & (BIT(READY) | BIT(ENVELOPE) | BIT(DATA) |
 		BIT(BODY) | BIT(EOM) | BIT(HELO) | BIT(EHLO_TLS)), 0);
-	/* and exactly four edges make the difference */
+	/* and exactly four edges make the difference, besides those of a
+	 * STARTTLS that comes late */
 	for (unsigned s = 0, edges = 0; s < STATES; s++) {
 		for (unsigned e = 0; e < EVENTS; e++)
-			edges += next_of(s, e, 0) != next_of(s, e, TLS);
+			edges += (next_of(s, e, 0) & ~BIT(STARTTLS)) !=
+				(next_of(s, e, TLS) & ~BIT(STARTTLS));
 		if (s == STATES - 1)
 			assert_int_equal(edges, 4);
 	}

@@ -21,6 +21,11 @@
 #define UP ASK, SEND("220 go"), TLS, LINE("EHLO client.example")
 #define DELIVER MAIL, SEND("250 a"), RCPT(0), SEND("250 b"), DATA, \
 	SEND("354 c"), BODY, SEND("250 queued")
+#define MUST SEND("530 5.7.0 Must issue a STARTTLS command first")
+#define ASKED { VERDICT_LATER, SCOPE_HOST, STAGE_STARTTLS, 451, "4.7.0", \
+	false }
+#define REFUSED { VERDICT_NEVER, SCOPE_MESSAGE, STAGE_MAIL, 530, "5.7.0", \
+	false }
 #define GONE(stage) { VERDICT_LATER, SCOPE_HOST, stage, 451, NULL, false }
 #define NO_TLS { VERDICT_LATER, SCOPE_HOST, STAGE_STARTTLS, 451, "4.7.10", \
 	false }
@@ -104,6 +109,61 @@ static const struct scenario scenarios[] = {
 	{ .name = "demanded, odd answer", .demand = DEMAND_ENCRYPT,
 	  .undone = true, .why = INJECTED,
 	  .steps = { GREETING, OFFER, ASK, SEND("354 go on"), WAIT } },
+
+	/* 530: TLS after all */
+	{ .name = "530 to MAIL", .demand = DEMAND_MAY, .tls_active = true,
+	  .want = { WANT_OK }, .body = SCENARIO_MESSAGE,
+	  .steps = { GREETING, PLAIN, MAIL, MUST, UP, PLAIN, DELIVER, BYE } },
+	{ .name = "530 to all of a flight", .demand = DEMAND_MAY,
+	  .rcpt_count = 2, .tls_active = true, .want = { WANT_OK, WANT_OK },
+	  .body = SCENARIO_MESSAGE,
+	  .steps = { GREETING, PIPE, MAIL, RCPT(0), RCPT(1), DATA, MUST, MUST,
+	    SEND("503 no MAIL"), MUST, UP, PIPE, MAIL, RCPT(0), RCPT(1), DATA,
+	    SEND("250 a\r\n250 b\r\n250 c\r\n354 d"), BODY,
+	    SEND("250 queued"), BYE } },
+	{ .name = "530, and RCPT taken", .demand = DEMAND_MAY,
+	  .tls_active = true, .want = { WANT_OK }, .body = SCENARIO_MESSAGE,
+	  .steps = { GREETING, PIPE, MAIL, RCPT(0), DATA, MUST,
+	    SEND("250 why not\r\n450 no"), UP, PLAIN, DELIVER, BYE } },
+	/* a lone dot, and nothing is believed delivered */
+	{ .name = "530, and DATA taken", .demand = DEMAND_MAY,
+	  .want = { ASKED }, .body = "",
+	  .steps = { GREETING, PIPE, MAIL, RCPT(0), DATA, MUST,
+	    SEND("250 why not\r\n354 go"), BODY, SEND("250 got it"), BYE } },
+	{ .name = "530 to HELO", .demand = DEMAND_MAY, .tls_active = true,
+	  .want = { WANT_OK }, .steps = { GREETING, SEND("502 what"),
+	    LINE("HELO client.example"), MUST, UP, PLAIN, DELIVER, BYE } },
+	{ .name = "530 to EHLO, demanded", .demand = DEMAND_ENCRYPT,
+	  .tls_active = true, .want = { WANT_OK },
+	  .steps = { GREETING, MUST, UP, PLAIN, DELIVER, BYE } },
+	{ .name = "530, STARTTLS refused", .demand = DEMAND_MAY,
+	  .want = { ASKED }, .why = ASKED,
+	  .steps = { GREETING, PLAIN, MAIL, MUST, ASK, SEND("502 what"),
+	    BYE } },
+	{ .name = "530 under TLS", .demand = DEMAND_MAY, .tls_active = true,
+	  .want = { REFUSED }, .steps = { GREETING, OFFER, UP, PLAIN, MAIL,
+	    MUST, LINE("RSET"), SEND("250 ok"), BYE } },
+	{ .name = "530 again", .demand = DEMAND_MAY, .tls_active = true,
+	  .want = { REFUSED }, .steps = { GREETING, PLAIN, MAIL, MUST, UP,
+	    PLAIN, MAIL, MUST, LINE("RSET"), SEND("250 ok"), BYE } },
+	{ .name = "530 that wants AUTH", .demand = DEMAND_MAY,
+	  .want = { REFUSED }, .steps = { GREETING, PLAIN, MAIL,
+	    SEND("530 5.7.0 Authentication required"), LINE("RSET"),
+	    SEND("250 ok"), BYE } },
+	{ .name = "530, TLS not wanted", .demand = DEMAND_NONE,
+	  .want = { REFUSED }, .steps = { GREETING, PLAIN, MAIL, MUST,
+	    LINE("RSET"), SEND("250 ok"), BYE } },
+	{ .name = "530 after a failure", .demand = DEMAND_MAY,
+	  .no_starttls = true, .want = { ASKED },
+	  .steps = { GREETING, OFFER, MAIL, MUST, LINE("RSET"),
+	    SEND("250 ok"), BYE } },
+	{ .name = "530, lost", .demand = DEMAND_MAY,
+	  .want = { GONE(STAGE_STARTTLS) }, .why = GONE(STAGE_STARTTLS),
+	  .steps = { GREETING, PLAIN, MAIL, MUST, ASK } },
+	{ .name = "530, handshake fails", .demand = DEMAND_MAY,
+	  .tls_failed = true, .want = { TLS_BROKEN }, .why = TLS_BROKEN,
+	  .steps = { GREETING, PLAIN, MAIL, MUST, ASK, SEND("220 go"),
+	    { PEER_TLS_FAIL, NULL, 0x0302 }, WAIT } },
 
 	/* injection */
 	{ .name = "a reply behind the 220", .demand = DEMAND_MAY,
