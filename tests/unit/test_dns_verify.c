@@ -358,6 +358,64 @@ many_signatures(void **state)
 	assert_int_equal(budget.checks, 0);
 }
 
+/* True when both say the same, but for letter case and TTLs. */
+static bool
+same_data(const struct dns_set *a, const struct dns_set *b)
+{
+	size_t found = 0;
+
+	if (a->count != b->count || !dns_name_eq(a->owner, b->owner))
+		return false;
+	for (size_t i = 0; i < a->count; i++)
+		for (size_t k = 0; k < b->count; k++)
+			found += a->rrs[i]->rdata_len == b->rrs[k]->rdata_len &&
+				memcmp(a->rrs[i]->rdata, b->rrs[k]->rdata,
+				a->rrs[i]->rdata_len) == 0 ? 1U : 0U;
+	return found == a->count;
+}
+
+/* Whichever bit of the message is turned: what is still proven is what was
+ * signed. */
+static void
+every_bit(void **state)
+{
+	struct dns_set *was = calloc(1, sizeof(*was));
+	struct dns_set *is = calloc(1, sizeof(*is));
+	struct dns_keys *ks = keys_of(&key, 1);
+	struct dns_when when = { SIGN_T0, 300 };
+	struct dns_msg *right, *m;
+	unsigned proven = 0;
+	const char *why;
+	dns_name owner;
+
+	(void)state;
+	two_mx("zone.test");
+	dnssign(&pkt, 0, "zone.test", DNS_TYPE_MX, key, NULL);
+	right = parse(&pkt);
+	set_of(right, "zone.test", DNS_TYPE_MX, was);
+	assert_int_equal(dns_name_parse("zone.test", owner), ST_OK);
+	for (size_t bit = 0; bit < pkt.len * 8; bit++) {
+		pkt.bytes[bit / 8] ^= (uint8_t)(1U << bit % 8);
+		budget = (struct dns_budget){ 32, 32 };
+		got.verdict = DNS_BAD;
+		if (dns_parse(pkt.bytes, pkt.len, &m, &why) == ST_OK &&
+		    dns_set_find(m, DNS_ANSWER, owner, DNS_TYPE_MX, is))
+			dns_verify(is, ks, &when, &budget, &got);
+		if (got.verdict == DNS_GOOD) {
+			proven++;
+			assert_true(same_data(was, is));
+			assert_true(got.ttl <= 300);
+		}
+		dns_msg_free(&m);
+		pkt.bytes[bit / 8] ^= (uint8_t)(1U << bit % 8);
+	}
+	assert_true(proven > 0 && proven < pkt.len * 8 / 2);
+	dns_msg_free(&right);
+	dns_keys_free(&ks);
+	free(was);
+	free(is);
+}
+
 /* ---- from zone to zone ----------------------------------------------- */
 
 static struct dns_ds_list ds_list;
@@ -658,6 +716,7 @@ main(void)
 		cmocka_unit_test(wildcards),
 		cmocka_unit_test(colliding_tags),
 		cmocka_unit_test(many_signatures),
+		cmocka_unit_test(every_bit),
 		cmocka_unit_test(ds_records),
 		cmocka_unit_test(ds_unknown),
 		cmocka_unit_test(ds_alias),
