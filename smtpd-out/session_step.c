@@ -4,6 +4,7 @@
  */
 #include "config.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -111,6 +112,11 @@ session_enter_banner(struct session *s)
 enum session_state
 session_step_greeted(struct session *s)
 {
+	char text[OUTCOME_TEXT_MAX];
+
+	/* "220 ****************": the work of the same firewalls. */
+	smtp_reply_text(&s->reply, text, sizeof(text));
+	s->masked = strstr(text, "*****") != NULL;
 	return s->info.tls_active ? SESSION_EHLO_TLS : SESSION_EHLO;
 }
 
@@ -158,7 +164,15 @@ session_step_ehlo(struct session *s)
 	smtp_caps_parse(&s->caps, &s->reply);
 	if (session_offers(s, SMTP_CAP_STARTTLS) && wants_tls(s))
 		return SESSION_STARTTLS;
-	return in_clear(s, SESSION_READY, "STARTTLS is not offered");
+	if (session_offers(s, SMTP_CAP_MASKED))
+		return in_clear(s, SESSION_READY, "STARTTLS is masked "
+			"(\"XXXXXXXA\"): a firewall on the way, or an "
+			"attacker, overwrites it");
+	return in_clear(s, SESSION_READY, s->masked ? "STARTTLS is not "
+		"offered, and the greeting is masked (\"****\"): a firewall "
+		"on the way, or an attacker, takes it out" :
+		"STARTTLS is not offered: the server lacks it, or somebody on "
+		"the way takes it out");
 }
 
 bool
@@ -186,7 +200,9 @@ session_step_no_ehlo(struct session *s)
 {
 	if (session_take_530(s))
 		return SESSION_STARTTLS;
-	return in_clear(s, SESSION_HELO, "EHLO is refused");
+	return in_clear(s, SESSION_HELO, s->masked ? "EHLO is refused, and the "
+		"greeting is masked (\"****\"): a firewall on the way, or an "
+		"attacker, hides STARTTLS" : "EHLO is refused");
 }
 
 enum session_state
@@ -220,9 +236,13 @@ session_step_starttls(struct session *s)
 enum session_state
 session_step_no_starttls(struct session *s)
 {
-	char why[OUTCOME_TEXT_MAX] = "STARTTLS is refused: ";
-	size_t len = strlen(why);
+	char why[OUTCOME_TEXT_MAX];
+	size_t len;
 
+	(void)snprintf(why, sizeof(why), "STARTTLS is offered but %s: %d ",
+		s->reply.code < 500 ? "not available now" : "refused",
+		s->reply.code);
+	len = strlen(why);
 	s->info.starttls_refused = true;
 	smtp_reply_text(&s->reply, why + len, sizeof(why) - len);
 	if (s->tls_asked) {

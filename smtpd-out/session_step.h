@@ -33,6 +33,7 @@ struct session {
 	size_t addr_count;
 	struct demand *demand;		/* our own copy */
 	bool no_starttls;		/* asked by the owner */
+	bool masked;			/* the greeting was overwritten */
 	bool tls_asked;			/* by a 530: STARTTLS, offered or not */
 	bool stop_wanted;		/* session_quit() was called */
 	unsigned due;			/* enum session_due bits */
@@ -87,7 +88,8 @@ void session_say(struct session *, enum smtp_verb, const char *arg);
 
 session_step_cb session_step_start, session_step_up, session_step_greeted,
 	session_step_turned_away, session_step_ehlo, session_step_no_ehlo,
-	session_step_helo, session_step_no_helo, session_step_starttls, session_step_no_starttls,
+	session_step_helo, session_step_no_helo, session_step_starttls,
+	session_step_no_starttls,
 	session_step_tls_up, session_step_tls_fail, session_step_ehlo_tls,
 	session_step_auth, session_step_challenge, session_step_no_auth,
 	session_step_job, session_step_envelope, session_step_data,

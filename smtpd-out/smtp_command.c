@@ -102,6 +102,18 @@ find_keyword(const char *word, size_t len)
 	return NULL;
 }
 
+/* "XXXXXXXA": what firewalls that "inspect" SMTP write over STARTTLS. */
+static bool
+is_masked(const char *word, size_t len)
+{
+	if (len < 4)
+		return false;
+	for (size_t i = 0; i + 1 < len; i++)
+		if (word[i] != 'X')
+			return false;
+	return word[len - 1] >= 'A' && word[len - 1] <= 'Z';
+}
+
 /* The next word of a line; false at the end. */
 static bool
 next_word(const char **line, size_t *left, size_t *len_out)
@@ -126,8 +138,11 @@ parse_keyword_line(struct smtp_caps *caps, const char *line, size_t left)
 	while (next_word(&line, &left, &len)) {
 		if (k == NULL) {
 			k = find_keyword(line, len);
-			if (k == NULL)
+			if (k == NULL) {
+				if (is_masked(line, len))
+					caps->flags |= SMTP_CAP_MASKED;
 				return;
+			}
 			caps->flags |= k->cap;
 		} else if (k->on_word != NULL) {
 			k->on_word(caps, line, len);

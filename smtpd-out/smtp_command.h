@@ -42,7 +42,8 @@ enum smtp_cap {
 	SMTP_CAP_STARTTLS = 128,	/* RFC 3207 */
 	SMTP_CAP_REQUIRETLS = 256,	/* RFC 8689 */
 	SMTP_CAP_LIMITS = 512,		/* RFC 9422 */
-	SMTP_CAP_AUTH = 1024		/* RFC 4954 */
+	SMTP_CAP_AUTH = 1024,		/* RFC 4954 */
+	SMTP_CAP_MASKED = 2048		/* a keyword overwritten with X */
 };
 
 struct smtp_caps {

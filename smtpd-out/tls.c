@@ -123,6 +123,37 @@ tls_free(struct tls **tls)
 	mem_free(tls);
 }
 
+/* The words of the library for what an operator should know by its own. */
+static void
+explain(struct tls *tls)
+{
+	unsigned long code = ERR_peek_error();
+	int reason = ERR_GET_REASON(code);
+	int oldest = (int)SSL_get_min_proto_version(tls->ssl);
+
+	if (code == 0 || ERR_GET_LIB(code) != ERR_LIB_SSL) {
+		take_error(tls->error, "protocol error");
+	} else if (reason == SSL_R_UNSUPPORTED_PROTOCOL ||
+	    reason == SSL_R_TLSV1_ALERT_PROTOCOL_VERSION) {
+		(void)snprintf(tls->error, sizeof(tls->error), "the server "
+			"has no version of TLS that is new enough (1.%d)",
+			oldest - TLS1_VERSION);
+	} else if (reason == SSL_R_WRONG_VERSION_NUMBER ||
+	    reason == SSL_R_HTTP_REQUEST) {
+		(void)str_copy(tls->error, sizeof(tls->error),
+			"what the server says is not TLS");
+	} else if (reason > SSL_AD_REASON_OFFSET &&
+	    reason < SSL_AD_REASON_OFFSET + 256) {
+		(void)snprintf(tls->error, sizeof(tls->error),
+			"the server refused the handshake (alert: %s)",
+			SSL_alert_desc_string_long(reason -
+			SSL_AD_REASON_OFFSET));
+	} else {
+		take_error(tls->error, "protocol error");
+	}
+	ERR_clear_error();
+}
+
 /* rc is what the call returned, 1 for success. */
 static enum tls_result
 result(struct tls *tls, int rc, int saved_errno)
@@ -141,7 +172,7 @@ result(struct tls *tls, int rc, int saved_errno)
 	case SSL_ERROR_SSL:
 		tls->refused = ERR_GET_REASON(ERR_peek_error()) !=
 			SSL_R_UNEXPECTED_EOF_WHILE_READING;
-		take_error(tls->error, "protocol error");
+		explain(tls);
 		return TLS_FAILED;
 	default:
 		take_error(tls->error, saved_errno != 0 ?

@@ -191,6 +191,9 @@ tls_verify_done(SSL *ssl, const struct demand *d)
 	bool verified = SSL_get_verify_result(ssl) == X509_V_OK &&
 		SSL_get_verify_mode(ssl) == SSL_VERIFY_PEER;
 
+	/* Nothing is verified in a resumption: we never ask for one. */
+	if (SSL_session_reused(ssl))
+		return false;
 	switch (d->level) {
 	case DEMAND_DANE:
 		return verified && SSL_get0_dane_authority(ssl, NULL, NULL) >=

@@ -292,6 +292,15 @@ fail_tls(struct peer *p, size_t how)
 	p->ssl = NULL;
 }
 
+/* What follows is read as far as there is a session. */
+static void
+try_tls(struct peer *p)
+{
+	new_tls(p);
+	if (SSL_accept(p->ssl) == 1 && SSL_session_reused(p->ssl))
+		fail(p, "TLS", "the session was resumed");
+}
+
 static void
 drip(struct peer *p, const char *text, size_t ms)
 {
@@ -387,6 +396,9 @@ do_step(struct peer *p, const struct peer_step *s)
 		break;
 	case PEER_TLS_FAIL:
 		fail_tls(p, s->n);
+		break;
+	case PEER_TLS_TRY:
+		try_tls(p);
 		break;
 	case PEER_SLEEP:
 		(void)poll(NULL, 0, (int)s->n);

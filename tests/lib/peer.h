@@ -39,6 +39,7 @@ enum peer_op {
 			 * none), or NULL */
 	PEER_TLS_FAIL,	/* a handshake that must fail: n is 1 to demand a
 			 * certificate, the newest version spoken, or 0 */
+	PEER_TLS_TRY,	/* a full handshake that may succeed or fail */
 	PEER_SLEEP,	/* n ms */
 	PEER_WAIT,	/* reads and ignores until the client closes */
 	PEER_SLOW_READ,	/* reads n bytes every 20 ms until closed */
