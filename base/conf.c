@@ -41,6 +41,8 @@ static const char *const version_words[] =
 	{ "default", "1.0", "1.1", "1.2", "1.3", NULL };
 static const char *const insecure_mx_words[] =
 	{ "dane", "encrypt", "may", NULL };
+static const char *const remember_words[] =
+	{ "off", "warn", "require", NULL };
 
 /* name, kind, where, default (NULL: none), min, max, words */
 static const struct conf_row root_rows[] = {
@@ -57,6 +59,8 @@ static const struct conf_row root_rows[] = {
 	{ "ipv6", ROW_BOOL, AT(ipv6), "yes", 0, 0, NULL },
 	{ "sandbox", ROW_BOOL, AT(sandbox), "yes", 0, 0, NULL },
 	{ "require-tls", ROW_BOOL, AT(require_tls), "no", 0, 0, NULL },
+	{ "remember-tls", ROW_WORD, AT(remember_tls), "warn", 0, 0,
+	    remember_words },
 	{ "log", ROW_WORD, AT(log_target), "stderr", 0, 0, log_words },
 	{ "log-level", ROW_WORD, AT(log_level), "info", 0, 0, level_words },
 };

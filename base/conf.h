@@ -108,6 +108,9 @@ struct conf_host_list {
 enum conf_insecure_mx { CONF_INSECURE_MX_DANE = 0, CONF_INSECURE_MX_ENCRYPT,
 	CONF_INSECURE_MX_MAY };
 
+enum conf_remember { CONF_REMEMBER_OFF = 0, CONF_REMEMBER_WARN,
+	CONF_REMEMBER_REQUIRE };
+
 struct conf_retry {
 	int64_t first_ms, max_ms, expire_ms;
 	int64_t delay_notice_ms;	/* 0: none */
@@ -167,6 +170,7 @@ struct conf {
 	size_t local_addr_count;
 	bool sandbox;
 	bool require_tls;
+	enum conf_remember remember_tls;
 	enum log_target log_target;
 	enum log_level log_level;
 };

@@ -36,6 +36,7 @@ demand_why_name(enum demand_why why)
 		[WHY_REQUIRE_TLS] = "require-tls",
 		[WHY_HOSTS_REQUIRE] = "hosts-require-tls",
 		[WHY_HOSTS_AVOID] = "hosts-avoid-tls",
+		[WHY_REMEMBERED] = "remembered",
 		[WHY_DANE] = "dane",
 		[WHY_DANE_UNUSABLE] = "dane-unusable",
 		[WHY_REQUIRETLS] = "requiretls",

@@ -27,6 +27,7 @@ enum demand_why {		/* the rule that decided; why= in the log */
 	WHY_REQUIRE_TLS,	/* require-tls = yes */
 	WHY_HOSTS_REQUIRE,	/* hosts-require-tls */
 	WHY_HOSTS_AVOID,	/* hosts-avoid-tls */
+	WHY_REMEMBERED,		/* it had TLS before: remember-tls */
 	WHY_DANE,		/* TLSA records of the host */
 	WHY_DANE_UNUSABLE,	/* TLSA records, none usable: encrypt */
 	WHY_REQUIRETLS,		/* the message: REQUIRETLS (RFC 8689) */

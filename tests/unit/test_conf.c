@@ -64,6 +64,7 @@ test_defaults(void **state)
 	assert_int_equal(strncmp(c->control, "unix:/", 6), 0);
 	assert_int_equal(c->smtp_port, 25);
 	assert_true(c->ipv4 && c->ipv6 && c->sandbox && !c->require_tls);
+	assert_int_equal(c->remember_tls, CONF_REMEMBER_WARN);
 	assert_int_equal(c->log_level, LOG_LEVEL_INFO);
 	assert_int_equal(c->resolver.server_count, 0);
 	assert_int_equal(c->resolver.dnssec, CONF_DNSSEC_VALIDATE);
@@ -121,6 +122,7 @@ static const char everything[] =
 	"workers = 3\n"
 	"smtp-port = 2525\n"
 	"ipv4 = yes  ipv6 = no  sandbox = off  require-tls = true\n"
+	"remember-tls = require\n"
 	"log = syslog  log-level = debug\n"
 	"local-addresses = {\"192.0.2.7\", \"2001:db8::7\"}\n"
 	"resolver {\n"
@@ -213,6 +215,7 @@ test_everything(void **state)
 	assert_int_equal(c->workers, 3);
 	assert_int_equal(c->smtp_port, 2525);
 	assert_true(c->ipv4 && !c->ipv6 && !c->sandbox && c->require_tls);
+	assert_int_equal(c->remember_tls, CONF_REMEMBER_REQUIRE);
 	assert_int_equal(c->log_target, LOG_TO_SYSLOG);
 	assert_int_equal(c->log_level, LOG_LEVEL_DEBUG);
 	assert_int_equal(c->local_addr_count, 2);
@@ -369,7 +372,8 @@ static void
 test_every_key_refuses(void **state)
 {
 	static const char *const keys[] = { "hostname", "workers", "smtp-port",
-		"ipv4", "ipv6", "sandbox", "require-tls", "log", "log-level",
+		"ipv4", "ipv6", "sandbox", "require-tls", "remember-tls",
+		"log", "log-level",
 		"dnssec", "timeout", "lookup-timeout", "tries",
 		"cache-entries", "min-ttl", "max-ttl", "clock-skew",
 		"nsec3-iterations", "first", "max", "expire", "delay-notice",

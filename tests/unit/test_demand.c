@@ -65,6 +65,7 @@ static void cert(struct demand *d) { set_text(&d->cert_file, "/x"); }
 static void no_cert(struct demand *d) { set_text(&d->cert_file, NULL); }
 static void key(struct demand *d) { set_text(&d->key_file, "/x"); }
 static void no_key(struct demand *d) { set_text(&d->key_file, NULL); }
+static void tls_first(struct demand *d) { d->tls_first = true; }
 static void version(struct demand *d) { d->min_version = 0x0303; }
 static void name_more(struct demand *d) { demand_add_name(d, "x.example"); }
 static void name_other(struct demand *d) { set_text(&d->names[1], "y"); }
@@ -97,7 +98,7 @@ tlsa_twice(struct demand *d)
 
 static void (*const changes[])(struct demand *) = {
 	level, lower, why, base, no_base, sni, no_sni, ca, no_ca, ciphers,
-	no_ciphers, cert, no_cert, key, no_key, version, name_more,
+	no_ciphers, cert, no_cert, key, no_key, tls_first, version, name_more,
 	name_other, name_less, print_more, print_other, print_less,
 	tlsa_usage, tlsa_selector, tlsa_matching, tlsa_data, tlsa_len,
 	tlsa_less, tlsa_more, tlsa_twice,
