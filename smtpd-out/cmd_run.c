@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -131,6 +132,17 @@ load(const char *path, char **text_out, struct conf **conf_out)
 	return EX_CONFIG;
 }
 
+static void
+raise_limits(void)
+{
+	struct rlimit r;
+
+	if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
+		r.rlim_cur = r.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &r);
+	}
+}
+
 int
 cmd_run(int argc, char **argv)
 {
@@ -171,6 +183,7 @@ cmd_run(int argc, char **argv)
 		free(text);
 		return status;
 	}
+	raise_limits();
 	return parent_main(path, text, conf);
 }
 

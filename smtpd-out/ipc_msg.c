@@ -14,6 +14,8 @@
 #define INJECT (1U << IPC_INJECT)
 #define WORKER (1U << IPC_WORKER)
 #define SMALL 8192
+#define POLICY_HOST_MIN 13		/* of a host on the wire */
+#define POLICY_MAX (4 + MSG_POLICY_HOSTS_MAX * (POLICY_HOST_MIN + 255))
 #define BODY_MAX (4U * 1024 * 1024)
 
 /* clang-format off */
@@ -29,6 +31,8 @@ static const struct ipc_msg_row rows[IPC_TYPE_COUNT] = {
 	[IPC_BODY_DROP] = { "BODY_DROP", INJECT,          PARENT,          false, 8, 8,               IPC_FD_NONE },
 	[IPC_JOB] =       { "JOB",       PARENT,          WORKER,          false, 32, IPC_PAYLOAD_MAX, IPC_FD_MAY },
 	[IPC_RESULT] =    { "RESULT",    WORKER,          PARENT,          false, 5, IPC_PAYLOAD_MAX, IPC_FD_NONE },
+	[IPC_POLICY] =    { "POLICY",    PARENT,          WORKER,          false, 4, POLICY_MAX,      IPC_FD_NONE },
+	[IPC_POLICY_SAVE] = { "POLICY_SAVE", WORKER,      PARENT,          false, 4, POLICY_MAX,      IPC_FD_NONE },
 };
 /* clang-format on */
 
@@ -260,4 +264,62 @@ msg_result_clear(struct msg_result *msg)
 {
 	mem_free(&msg->rcpts);
 	msg->rcpt_count = 0;
+}
+
+enum status
+msg_policy_encode(const struct msg_policy *msg, struct buf *out)
+{
+	if (buf_put_u32(out, (uint32_t)msg->count) != ST_OK)
+		return ST_LIMIT;
+	for (size_t i = 0; i < msg->count; i++) {
+		const struct msg_policy_host *h = &msg->hosts[i];
+
+		if (buf_put_str(out, h->host) != ST_OK ||
+		    buf_put_u8(out, (uint8_t)h->level) != ST_OK ||
+		    buf_put_u64(out, (uint64_t)h->last_s) != ST_OK)
+			return ST_LIMIT;
+	}
+	return ST_OK;
+}
+
+static void
+get_policy_host(struct reader *in, struct msg_policy_host *h)
+{
+	uint64_t last_s;
+	unsigned level;
+
+	get_fixed(in, h->host, sizeof(h->host));
+	level = reader_u8(in);
+	last_s = reader_u64(in);
+	h->level = (enum remember_level)level;
+	h->last_s = (int64_t)last_s;
+	if (h->host[0] == '\0' || level >= REMEMBER_LEVELS ||
+	    last_s > INT64_MAX)
+		in->bad = true;
+}
+
+enum status
+msg_policy_decode(struct reader *in, struct msg_policy *msg)
+{
+	uint32_t count = reader_u32(in);
+
+	memset(msg, 0, sizeof(*msg));
+	if (!reader_ok(in, false) || count > MSG_POLICY_HOSTS_MAX ||
+	    count > in->left / POLICY_HOST_MIN)
+		return ST_PARSE;
+	msg->hosts = xcalloc(count, sizeof(msg->hosts[0]));
+	msg->count = count;
+	for (uint32_t i = 0; i < count && !in->bad; i++)
+		get_policy_host(in, &msg->hosts[i]);
+	if (reader_ok(in, true))
+		return ST_OK;
+	msg_policy_clear(msg);
+	return ST_PARSE;
+}
+
+void
+msg_policy_clear(struct msg_policy *msg)
+{
+	mem_free(&msg->hosts);
+	msg->count = 0;
 }

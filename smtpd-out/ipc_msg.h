@@ -9,6 +9,7 @@
 
 #include "base/envelope.h"
 #include "base/err.h"
+#include "policy/remember.h"
 #include "smtpd-out/ipc.h"
 
 #define IPC_VERSION 1
@@ -26,6 +27,8 @@ enum ipc_type {
 	IPC_BODY_DROP,	/* inject -> parent: u64 token, not needed any more */
 	IPC_JOB,	/* parent -> worker: struct msg_job */
 	IPC_RESULT,	/* worker -> parent: struct msg_result */
+	IPC_POLICY,	/* parent -> worker: struct msg_policy */
+	IPC_POLICY_SAVE,	/* worker -> parent: struct msg_policy */
 	IPC_TYPE_COUNT
 };
 
@@ -98,5 +101,24 @@ enum status msg_result_encode(const struct msg_result *, struct buf *)
 enum status msg_result_decode(struct reader *, struct msg_result *)
 	MUST_CHECK;
 void msg_result_clear(struct msg_result *);
+
+/* POLICY: what is remembered of hosts now (level 0: nothing any more); comes
+ * before the first JOB and after each change.  POLICY_SAVE: what a session
+ * achieved (last_s is not looked at). */
+#define MSG_POLICY_HOSTS_MAX 500
+struct msg_policy_host {
+	char host[256];
+	enum remember_level level;
+	int64_t last_s;
+};
+struct msg_policy {
+	struct msg_policy_host *hosts;
+	size_t count;
+};
+enum status msg_policy_encode(const struct msg_policy *, struct buf *)
+	MUST_CHECK;
+enum status msg_policy_decode(struct reader *, struct msg_policy *)
+	MUST_CHECK;
+void msg_policy_clear(struct msg_policy *);
 
 #endif

@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -158,6 +157,9 @@ on_child_hello(struct child *child, void *arg)
 	bool ready = p->inject.child != NULL &&
 		child_state(p->inject.child) == CHILD_RUNNING;
 
+	if (child_side(child) == IPC_WORKER &&
+	    p->conf->remember_tls != CONF_REMEMBER_OFF)
+		queue_remembered(p->queue, child_id(child));
 	log_info("child-up", "name", child_name(child), "pid",
 		log_num(child_pid(child)), NULL);
 	for (unsigned i = 0; i < p->worker_count; i++)
@@ -211,6 +213,20 @@ on_result(struct parent *p, uint64_t child, struct ipc_frame *frame)
 	return st;
 }
 
+static enum status
+on_policy_save(struct parent *p, uint64_t child, struct ipc_frame *frame)
+{
+	struct msg_policy msg;
+	enum status st = msg_policy_decode(&frame->body, &msg);
+
+	(void)child;
+	if (st != ST_OK)
+		return st;
+	queue_remember(p->queue, &msg);
+	msg_policy_clear(&msg);
+	return ST_OK;
+}
+
 typedef enum status frame_handler(struct parent *, uint64_t child,
 	struct ipc_frame *);
 
@@ -219,6 +235,7 @@ static frame_handler *const handlers[IPC_TYPE_COUNT] = {
 	[IPC_BODY_OPEN] = on_body_open,
 	[IPC_BODY_DROP] = on_body_drop,
 	[IPC_RESULT] = on_result,
+	[IPC_POLICY_SAVE] = on_policy_save,
 };
 
 static enum status
@@ -401,6 +418,31 @@ port_send_job(uint64_t worker, uint64_t job, const struct buf *payload,
 		ST_OK;
 }
 
+static bool
+is_up(const struct child *c)
+{
+	return child_side(c) == IPC_WORKER && child_state(c) == CHILD_RUNNING;
+}
+
+static void
+port_remembered(const struct msg_policy *msg, uint64_t child, void *arg)
+{
+	struct parent *p = arg;
+	struct buf payload;
+	struct kid *k;
+
+	buf_init(&payload, IPC_PAYLOAD_MAX);
+	if (msg_policy_encode(msg, &payload) != ST_OK)
+		goto out;
+	TAILQ_FOREACH(k, &p->kids, link)
+		if (child == 0 ? is_up(k->child) :
+		    child_id(k->child) == child)
+			send_to(p, child_id(k->child), IPC_POLICY, 0,
+				&payload, -1);
+out:
+	buf_clear(&payload);
+}
+
 static void
 port_broken(void *arg)
 {
@@ -509,17 +551,6 @@ on_reload(evutil_socket_t sig, short what, void *arg)
 }
 
 /* ---- life ---- */
-
-static void
-raise_limits(void)
-{
-	struct rlimit r;
-
-	if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
-		r.rlim_cur = r.rlim_max;
-		(void)setrlimit(RLIMIT_NOFILE, &r);
-	}
-}
 
 static bool
 open_spool(struct parent *p)
@@ -636,6 +667,7 @@ parent_main(const char *conf_path, char *conf_text, struct conf *conf)
 		.body_file = port_body_file,
 		.worker_for = port_worker_for,
 		.send_job = port_send_job,
+		.remembered = port_remembered,
 		.broken = port_broken,
 		.arg = p,
 	};
@@ -646,7 +678,6 @@ parent_main(const char *conf_path, char *conf_text, struct conf *conf)
 	p->conf = conf;
 	p->worker_count = 1;
 	TAILQ_INIT(&p->kids);
-	raise_limits();
 	p->base = event_base_new();
 	for (unsigned i = 0; i < WORKERS_MAX; i++)
 		slot_init(&p->workers[i], p, IPC_WORKER, i);

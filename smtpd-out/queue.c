@@ -310,7 +310,30 @@ apply_all(struct queue *q, void *arg)
 			break;
 		st = submit_apply(q, op);
 	}
-	return st;
+	return st == ST_OK ? remember_apply(q) : st;
+}
+
+static enum status
+apply_remembered(struct queue *q, void *arg)
+{
+	(void)arg;
+	return remember_apply(q);
+}
+
+/* Lost is lost: workers see the hosts again. */
+static void
+commit_remembered(struct queue *q)
+{
+	if (TAILQ_EMPTY(&q->remembers))
+		return;
+	if (transaction(q, apply_remembered, NULL) == ST_OK) {
+		remember_done(q);
+		return;
+	}
+	if (log_once("not-remembered"))
+		log_warn("not-remembered", "reason", spool_error(q->spool),
+			NULL);
+	remember_drop(q);
 }
 
 /* The batch failed: results alone, then each submission alone. */
@@ -339,6 +362,7 @@ commit_singly(struct queue *q)
 		else
 			submit_failed(q, op, st);
 	}
+	commit_remembered(q);
 }
 
 static void
@@ -346,7 +370,8 @@ commit(struct queue *q)
 {
 	struct submit_op *op;
 
-	if (TAILQ_EMPTY(&q->submits) && TAILQ_EMPTY(&q->results))
+	if (TAILQ_EMPTY(&q->submits) && TAILQ_EMPTY(&q->results) &&
+	    TAILQ_EMPTY(&q->remembers))
 		return;
 	if (transaction(q, apply_all, NULL) != ST_OK) {
 		commit_singly(q);
@@ -356,6 +381,7 @@ commit(struct queue *q)
 		results_done(q);
 		while ((op = TAILQ_FIRST(&q->submits)) != NULL)
 			submit_done(q, op);
+		remember_done(q);
 	}
 	work_pump(q);
 	if (!event_pending(q->idle_ev, EV_TIMEOUT, NULL))
@@ -404,6 +430,7 @@ queue_new(struct event_base *base, const struct conf *conf,
 	q->commit_ev = event_new(base, -1, 0, on_commit, q);
 	q->idle_ev = event_new(base, -1, 0, on_idle, q);
 	work_init(q);
+	remember_init(q);
 	return q;
 }
 
@@ -433,6 +460,7 @@ queue_free(struct queue **qp)
 	}
 	while ((a = TAILQ_FIRST(&q->actives)) != NULL)
 		active_free(q, &a);
+	remember_clear(q);
 	notice_list_clear(&q->notices);
 	table_each(q->tokens, free_token, q);
 	table_free(&q->tokens);

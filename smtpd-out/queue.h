@@ -32,6 +32,9 @@ struct queue_port {
 		void *arg);
 	bool (*send_job)(uint64_t worker, uint64_t job, const struct buf *,
 		int fd, void *arg);
+	/* What is remembered of hosts, for one worker or (0) for all. */
+	void (*remembered)(const struct msg_policy *, uint64_t worker,
+		void *arg);
 	/* The spool takes nothing until this process has been replaced. */
 	void (*broken)(void *arg);
 	void *arg;
@@ -52,6 +55,13 @@ void queue_body_drop(struct queue *, uint64_t child, uint64_t token);
 /* From a worker.  ST_DENIED when the job is another child's. */
 enum status queue_result(struct queue *, uint64_t child, uint64_t job,
 	const struct msg_result *) MUST_CHECK;
+
+/* From a worker: what hosts have shown; stored with the next commit. */
+void queue_remember(struct queue *, const struct msg_policy *);
+/* Gives a new worker all that is remembered. */
+void queue_remembered(struct queue *, uint64_t worker);
+/* The operator: nothing is known of that host.  ST_NOENT when nothing was. */
+enum status queue_forget(struct queue *, const char *host) MUST_CHECK;
 
 /* A child is gone.  Its files are dropped; its jobs return to the queue,
  * again_ms later, as an attempt only when it crashed often. */

@@ -62,6 +62,13 @@ struct notice_op {
 };
 TAILQ_HEAD(notice_list, notice_op);
 
+/* What a worker saw of a host, not stored yet. */
+struct remember_op {
+	TAILQ_ENTRY(remember_op) link;
+	char host[256];
+	enum remember_level level;
+};
+
 struct body_token {
 	uint64_t token, child;
 };
@@ -74,6 +81,10 @@ struct queue {
 	struct event *commit_ev, *due_ev, *expire_ev, *idle_ev;
 	TAILQ_HEAD(, submit_op) submits;
 	TAILQ_HEAD(, result_op) results;
+	TAILQ_HEAD(, remember_op) remembers;
+	size_t remember_count;
+	struct event *remember_ev;
+	struct msg_policy changes;	/* of the transaction under way */
 	struct notice_list notices;	/* of the transaction under way */
 	TAILQ_HEAD(, active) actives;
 	struct table *by_job, *by_delivery;
@@ -113,6 +124,13 @@ enum status result_apply(struct queue *, struct result_op *) MUST_CHECK;
 void result_done(struct queue *, struct result_op *);
 void result_op_free(struct result_op **);
 void result_add_final(struct queue *, struct active *);
+
+/* queue_remember.c: inside a transaction, after it, and when it failed. */
+void remember_init(struct queue *);
+enum status remember_apply(struct queue *) MUST_CHECK;
+void remember_done(struct queue *);
+void remember_drop(struct queue *);
+void remember_clear(struct queue *);
 
 /* notice.c: makes the notices for what op finishes, and for a delay. */
 enum status notice_make(struct queue *, const struct result_op *,

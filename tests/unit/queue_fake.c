@@ -30,6 +30,9 @@ size_t fq_job_count;
 struct request fq_requests[2000];
 uint64_t fq_worker;
 bool fq_send_fails;
+struct msg_policy_host fq_told[FQ_TOLD_MAX];
+size_t fq_told_count;
+uint64_t fq_told_worker;
 
 static struct event_base *base;
 static struct conf *conf;
@@ -129,6 +132,18 @@ send_job(uint64_t worker, uint64_t id, const struct buf *payload, int fd,
 	return true;
 }
 
+static void
+on_remembered(const struct msg_policy *msg, uint64_t worker, void *arg)
+{
+	assert_ptr_equal(arg, &fq);
+	assert_false(in_transaction);	/* durable, then said */
+	assert_true(msg->count > 0 && msg->count <= MSG_POLICY_HOSTS_MAX);
+	fq_told_worker = worker;
+	for (size_t i = 0; i < msg->count; i++)
+		if (fq_told_count < FQ_TOLD_MAX)
+			fq_told[fq_told_count++] = msg->hosts[i];
+}
+
 /* ---- life ---- */
 
 static void
@@ -145,7 +160,8 @@ open_all(void)
 {
 	const struct queue_port port = { .accepted = on_accepted,
 		.rejected = on_rejected, .body_file = on_body_file,
-		.worker_for = worker_for, .send_job = send_job, .arg = &fq };
+		.worker_for = worker_for, .send_job = send_job,
+		.remembered = on_remembered, .arg = &fq };
 	const struct spool_options opt = { .inline_bytes = 1000,
 		.test_step = on_step };
 	char url[100], err[SPOOL_TEXT_MAX], text[1500];
@@ -207,6 +223,7 @@ fq_setup(void **state)
 	log_init("t", LOG_TO_STDERR, LOG_LEVEL_ERROR);
 	clock_test_set(T0);
 	conf_text[0] = '\0';
+	fq_told_count = 0;
 	fq_worker = WORKER_ID;
 	fq_send_fails = false;
 	next_request = 0;

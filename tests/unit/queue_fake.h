@@ -36,6 +36,10 @@ extern size_t fq_job_count;
 extern struct request fq_requests[2000];	/* by request number */
 extern uint64_t fq_worker;	/* 0: none can take a job */
 extern bool fq_send_fails;
+#define FQ_TOLD_MAX 1000
+extern struct msg_policy_host fq_told[FQ_TOLD_MAX];	/* to workers */
+extern size_t fq_told_count;
+extern uint64_t fq_told_worker;	/* the last time */
 
 /* cmocka set-up and tear-down. */
 int fq_setup(void **state);

@@ -207,12 +207,53 @@ decode_result(struct reader *in, bool check)
 	return true;
 }
 
+static void
+encode_policy(struct buf *out)
+{
+	struct msg_policy_host hosts[] = {
+		{ "a.example", REMEMBER_NONE, 0 },
+		{ "b.example", REMEMBER_VERIFIED, 1800000000 },
+	};
+	const struct msg_policy msg = { .hosts = hosts, .count = 2 };
+
+	if (msg_policy_encode(&msg, out) != ST_OK)
+		out->len = 0;
+}
+
+static bool
+decode_policy(struct reader *in, bool check)
+{
+	struct msg_policy msg;
+
+	if (msg_policy_decode(in, &msg) != ST_OK) {
+		assert_null(msg.hosts);
+		return false;
+	}
+	assert_true(msg.count <= MSG_POLICY_HOSTS_MAX);
+	for (size_t i = 0; i < msg.count; i++) {
+		assert_true(msg.hosts[i].level < REMEMBER_LEVELS);
+		assert_true(msg.hosts[i].last_s >= 0);
+		assert_true(msg.hosts[i].host[0] != '\0');
+	}
+	if (check) {
+		assert_int_equal(msg.count, 2);
+		assert_string_equal(msg.hosts[0].host, "a.example");
+		assert_int_equal(msg.hosts[0].level, REMEMBER_NONE);
+		assert_string_equal(msg.hosts[1].host, "b.example");
+		assert_int_equal(msg.hosts[1].level, REMEMBER_VERIFIED);
+		assert_int_equal(msg.hosts[1].last_s, 1800000000);
+	}
+	msg_policy_clear(&msg);
+	return true;
+}
+
 static const struct kind kinds[] = {
 	{ "submit", encode_submit, decode_submit },
 	{ "submit of a file", encode_submit_file, decode_submit_file },
 	{ "rejected", encode_rejected, decode_rejected },
 	{ "job", encode_job, decode_job },
 	{ "result", encode_result, decode_result },
+	{ "policy", encode_policy, decode_policy },
 };
 
 static bool
