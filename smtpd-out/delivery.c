@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "smtpd-out/delivery_int.h"
+#include "smtpd-out/host_memory.h"
 
 #define SESSIONS_PER_ATTEMPT 10	/* hosts and fallbacks tried in one attempt */
 #define RESULT_PART 100		/* recipients in one RESULT */
@@ -355,6 +356,9 @@ on_session_ready(struct session *session, void *arg)
 	struct delivery *next;
 
 	l->is_ready = true;
+	host_memory_ready(l->dest->all->env->memory,
+		session_info(session)->host, l->demand,
+		session_info(session)->tls_active);
 	if (l->dest->all->stopping) {
 		l->is_ready = false;
 		session_quit(session);
@@ -443,9 +447,10 @@ on_session_closed(struct session *session, const struct outcome *why,
 	struct link *l = arg;
 	struct dest *dest = l->dest;
 
-	(void)session;
 	l->is_ready = false;
 	(void)event_del(l->idle_ev);
+	host_memory_closed(dest->all->env->memory,
+		session_info(session)->host, l->demand, why);
 	link_ended(l);
 	if (l->job != NULL)
 		job_lost_session(l, why, tls_failed);
@@ -511,6 +516,8 @@ on_host_policy(struct host_policy_result *result, void *arg)
 		demand_free(&result->demand);
 		finish(d);
 	} else if (result->demand != NULL) {
+		host_memory_demand(dest->all->env->memory,
+			d->route->hosts[d->policy_host].name, result->demand);
 		start_session(d, d->policy_host, result->demand);
 	} else {
 		skip_host(d, result);

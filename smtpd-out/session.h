@@ -27,6 +27,7 @@
 #include "policy/demand.h"
 
 struct event_base;
+struct host_memory;
 struct session;
 struct tls_client;	/* tls.h: client context shared by sessions */
 
@@ -101,6 +102,7 @@ struct session_env {
 	struct event_base *base;
 	const struct conf *conf;
 	struct tls_client *tls;
+	struct host_memory *memory;	/* host_memory.h; NULL: off */
 };
 
 struct session *session_start(const struct session_env *,

@@ -12,6 +12,7 @@
 #include "base/sandbox.h"
 #include "smtpd-out/auth_file.h"
 #include "smtpd-out/delivery.h"
+#include "smtpd-out/host_memory.h"
 #include "smtpd-out/ipc_msg.h"
 #include "smtpd-out/tls.h"
 #include "smtpd-out/worker.h"
@@ -83,6 +84,32 @@ on_result(uint64_t job_id, const struct msg_result *result, void *arg)
 }
 
 static void
+on_memory_save(const struct msg_policy *msg, void *arg)
+{
+	struct worker *w = arg;
+	struct buf payload;
+
+	buf_init(&payload, IPC_PAYLOAD_MAX);
+	if (msg_policy_encode(msg, &payload) != ST_OK ||
+	    ipc_send(w->ipc, IPC_POLICY_SAVE, 0, &payload, -1) != ST_OK)
+		log_warn("memory-lost", "host", msg->hosts[0].host, NULL);
+	buf_clear(&payload);
+}
+
+static void
+take_policy(struct worker *w, struct ipc_frame *frame)
+{
+	struct msg_policy msg;
+
+	if (msg_policy_decode(&frame->body, &msg) != ST_OK) {
+		ipc_fail(w->ipc, "malformed policy");
+		return;
+	}
+	host_memory_take(w->env.memory, &msg);
+	msg_policy_clear(&msg);
+}
+
+static void
 take_job(struct worker *w, struct ipc_frame *frame)
 {
 	struct msg_job job;
@@ -121,6 +148,8 @@ on_frame(struct ipc *ipc, struct ipc_frame *frame, const char *why, void *arg)
 		end(w, EX_IOERR);
 	} else if (frame->type == IPC_JOB) {
 		take_job(w, frame);
+	} else if (frame->type == IPC_POLICY) {
+		take_policy(w, frame);
 	} else if (frame->type == IPC_STOP) {
 		stop(w);
 	}
@@ -147,6 +176,7 @@ open_parts(struct worker *w, struct conf *conf)
 		return false;
 	}
 	auth_files_check(conf);
+	w->env.memory = host_memory_new(conf->remember_tls, on_memory_save, w);
 	w->deliveries = deliveries_new(&w->env, w->resolver, w->local, &port);
 	return true;
 }
@@ -168,6 +198,7 @@ static void
 close_parts(struct worker *w)
 {
 	deliveries_free(&w->deliveries);
+	host_memory_free(&w->env.memory);
 	tls_client_free(&w->env.tls);
 	resolver_free(&w->resolver);
 	route_local_free(&w->local);
