@@ -163,6 +163,23 @@ end_stats(const json_t *o)
 			get_int(json_array_get(list, i), "deliveries"));
 }
 
+static void
+line_tls(const json_t *o)
+{
+	char last[32];
+
+	when(get_int(o, "last"), last);
+	(void)printf("%-40s %-10s %s\n", get_text(o, "host"),
+		get_text(o, "tls"), last);
+}
+
+static void
+end_tls_list(const json_t *o)
+{
+	if (get_int(o, "rows") == 0)
+		(void)printf("No host is remembered.\n");
+}
+
 static const struct view views[] = {
 	{ "list", false, false, false, line_list, end_list },
 	{ "show", true, true, false, line_show, end_show },
@@ -173,6 +190,8 @@ static const struct view views[] = {
 	{ "remove", true, true, false, NULL, end_act },
 	{ "demand", true, true, true, NULL, end_demand },
 	{ "stats", false, false, false, NULL, end_stats },
+	{ "tls-list", false, false, false, line_tls, end_tls_list },
+	{ "tls-forget", false, false, false, NULL, NULL },
 };
 
 /* ---- the socket ---- */
@@ -285,7 +304,9 @@ usage(void)
 		"  demand SELECTION require|none|default\n"
 		"                         what TLS the message needs\n"
 		"  stats                  totals and the largest "
-		"destinations\n\n"
+		"destinations\n"
+		"  tls [list]             what is remembered of hosts\n"
+		"  tls forget HOST\n\n"
 		"SELECTION: ID | --destination DOMAIN | --sender ADDRESS |\n"
 		"  --rcpt ADDRESS | --older TIME | --held | --all\n");
 	return EX_USAGE;
@@ -397,6 +418,25 @@ find_view(const char *cmd)
 	return NULL;
 }
 
+/* tls [list], tls forget HOST. */
+static bool
+parse_tls_words(int argc, char **argv, struct asked *a,
+	const struct view **view_out)
+{
+	bool list = argc == 0 || (argc == 1 && strcmp(argv[0], "list") == 0);
+	char host[STR_DOMAIN_MAX];
+
+	if (!list && (argc != 2 || strcmp(argv[0], "forget") != 0))
+		return false;
+	a->cmd = list ? "tls-list" : "tls-forget";
+	*view_out = find_view(a->cmd);
+	(void)json_object_set_new(a->request, "cmd", json_string(a->cmd));
+	if (!list)
+		(void)json_object_set_new(a->request, "host", json_string(
+			str_domain(argv[1], host) == ST_OK ? host : argv[1]));
+	return true;
+}
+
 static bool
 take_demand(int *argc, char **argv, struct asked *a)
 {
@@ -421,6 +461,8 @@ parse_words(int argc, char **argv, struct options *o, struct asked *a,
 {
 	uint64_t id;
 
+	if (argc > 0 && strcmp(argv[0], "tls") == 0)
+		return parse_tls_words(argc - 1, argv + 1, a, view_out);
 	*view_out = argc > 0 ? find_view(argv[0]) : NULL;
 	if (*view_out != NULL && (*view_out)->takes_demand &&
 	    !take_demand(&argc, argv, a))
@@ -448,7 +490,7 @@ cmd_queue(int argc, char **argv)
 {
 	struct options o = { .conf_path = CONF_DEFAULT_FILE };
 	struct asked a = { .request = json_object() };
-	const struct view *view;
+	const struct view *view = NULL;
 	int status = EX_CONFIG;
 
 	if (!parse_options(argc, argv, &o, a.request) || !parse_words(

@@ -23,6 +23,7 @@
 #include "base/str.h"
 #include "smtpd-out/control.h"
 #include "smtpd-out/listener.h"
+#include "spool/policy_store.h"
 
 #define REQUEST_MAX 65536
 #define CLIENTS_MAX 32
@@ -45,7 +46,8 @@ struct client {
 	struct control *control;
 	struct bufferevent *bev;
 	bool answered;			/* close when everything is written */
-	bool listing;
+	void (*page)(struct client *);	/* the next part of a list */
+	char host_after[SPOOL_HOST_MAX];
 	struct spool_filter filter;
 	json_t *request;		/* owns the filter's strings */
 	uint64_t after;
@@ -180,7 +182,7 @@ list_page(struct client *c)
 				BEV_TRIG_DEFER_CALLBACKS);
 		return;
 	}
-	c->listing = false;
+	c->page = NULL;
 	send_end(c, json_pack("{s:I}", "rows", (json_int_t)c->rows),
 		st == ST_OK ? NULL : spool_error(c->control->spool));
 }
@@ -188,7 +190,7 @@ list_page(struct client *c)
 static void
 do_list(struct client *c)
 {
-	c->listing = true;
+	c->page = list_page;
 	list_page(c);
 }
 
@@ -360,6 +362,55 @@ do_cat(struct client *c)
 	bufferevent_setwatermark(c->bev, EV_WRITE, CAT_BLOCK / 2, 0);
 }
 
+/* ---- what is remembered of hosts ---- */
+
+static void
+tls_page(struct client *c)
+{
+	struct spool_host_tls rows[PAGE];
+	size_t count = 0;
+	enum status st = spool_host_tls_list(c->control->spool, c->host_after,
+		rows, PAGE, &count);
+
+	for (size_t i = 0; i < count; i++) {
+		send_json(c, json_pack("{s:o, s:s, s:I}", "host",
+			text_json(rows[i].host), "tls", remember_level_name(
+			(enum remember_level)rows[i].level), "last",
+			(json_int_t)rows[i].last_s));
+		(void)str_copy(c->host_after, sizeof(c->host_after),
+			rows[i].host);
+	}
+	c->rows += count;
+	if (count == PAGE)
+		return;
+	c->page = NULL;
+	send_end(c, json_pack("{s:I}", "rows", (json_int_t)c->rows),
+		st == ST_OK ? NULL : spool_error(c->control->spool));
+}
+
+static void
+do_tls_list(struct client *c)
+{
+	c->page = tls_page;
+	tls_page(c);
+}
+
+static void
+do_tls_forget(struct client *c)
+{
+	const char *host = text_of(c->request, "host");
+	enum status st = host == NULL ? ST_NOENT :
+		queue_forget(c->control->queue, host);
+
+	if (st != ST_OK) {
+		fail(c, st == ST_NOENT ? "nothing is remembered of that host" :
+			spool_error(c->control->spool));
+		return;
+	}
+	log_info("operator", "action", "tls-forget", "host", host, NULL);
+	send_end(c, json_pack("{s:i}", "count", 1), NULL);
+}
+
 static const struct {
 	const char *cmd;
 	void (*run)(struct client *);
@@ -367,6 +418,7 @@ static const struct {
 	{ "list", do_list }, { "stats", do_stats }, { "cat", do_cat },
 	{ "flush", do_act }, { "hold", do_act }, { "release", do_act },
 	{ "remove", do_act }, { "demand", do_demand },
+	{ "tls-list", do_tls_list }, { "tls-forget", do_tls_forget },
 };
 
 static void
@@ -414,8 +466,8 @@ on_client_written(struct bufferevent *bev, void *arg)
 {
 	struct client *c = arg;
 
-	if (c->listing)
-		list_page(c);
+	if (c->page != NULL)
+		c->page(c);
 	else if (c->cat_fd >= 0)
 		cat_block(c);
 	else if (c->answered &&
