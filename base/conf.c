@@ -150,6 +150,8 @@ static const struct conf_row listen_rows[] = {
 	{ "bare-newline", ROW_WORD, LISTEN_AT(bare_newline), "refuse", 0, 0,
 	    bare_words },
 	{ "mode", ROW_OCTAL, LISTEN_AT(mode), "0666", 0, 0777, NULL },
+	{ "certificate", ROW_FILE, LISTEN_AT(cert_file), NULL, 0, 0, NULL },
+	{ "key", ROW_FILE, LISTEN_AT(key_file), NULL, 0, 0, NULL },
 };
 #define TLS_RULE_ROWS \
 	{ "tls", ROW_WORD, DEST_AT(rule.tls), "auto", 0, 0, tls_words }, \
@@ -518,6 +520,10 @@ check_whole(const char *name, const struct conf *conf, char err[CONF_ERR_MAX])
 		why = "ipv4 and ipv6 are both off: nothing could be delivered";
 	else if (conf->retry.max_ms < conf->retry.first_ms)
 		why = "retry: max is shorter than first";
+	for (size_t i = 0; why == NULL && i < conf->listen_count; i++)
+		if ((conf->listens[i].cert_file == NULL) !=
+		    (conf->listens[i].key_file == NULL))
+			why = "listen: certificate and key belong together";
 	for (size_t i = 0; why == NULL && i < conf->destination_count; i++)
 		why = rule_fault(&conf->destinations[i]);
 	for (size_t i = 0; why == NULL && i < conf->host_count; i++)

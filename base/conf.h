@@ -43,6 +43,7 @@ struct conf_listen {
 	size_t allow_count;
 	enum conf_bare bare_newline;	/* bare CR or LF within DATA */
 	unsigned mode;			/* of a Unix socket, e.g. 0666 */
+	char *cert_file, *key_file;	/* for STARTTLS; NULL: not offered */
 };
 
 enum conf_dnssec { CONF_DNSSEC_VALIDATE = 0, CONF_DNSSEC_TRUST_AD,

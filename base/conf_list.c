@@ -435,6 +435,8 @@ conf_free(struct conf **confp)
 	for (size_t i = 0; i < conf->listen_count; i++) {
 		free(conf->listens[i].addr.text);
 		free(conf->listens[i].allow);
+		free(conf->listens[i].cert_file);
+		free(conf->listens[i].key_file);
 	}
 	free(conf->listens);
 	addrs_free(conf->local_addrs, conf->local_addr_count);

@@ -24,6 +24,7 @@
 #include "base/str.h"
 #include "smtpd-out/inject.h"
 #include "smtpd-out/inject_client.h"
+#include "smtpd-out/inject_tls.h"
 #include "smtpd-out/ipc.h"
 #include "smtpd-out/ipc_msg.h"
 
@@ -38,6 +39,7 @@
 struct listener {
 	struct inject *inject;
 	const struct conf_listen *conf;
+	struct inject_tls_server *tls;	/* NULL: no certificate */
 	struct event *ev;
 };
 
@@ -370,7 +372,8 @@ take(struct listener *l, int fd, struct sockaddr_storage *addr)
 	if (refusal != REPLY_NONE && log_once(origin))
 		log_warn("inject_refused", "client", origin, "reply",
 			inject_reply_row(refusal)->text, NULL);
-	inject_client_new(all, fd, l->conf, origin, refusal);
+	inject_client_new(all, &(struct inject_peer){ .fd = fd,
+		.listen = l->conf, .tls = l->tls, .origin = origin }, refusal);
 }
 
 static void
@@ -422,6 +425,22 @@ on_connection(evutil_socket_t listen_fd, short what, void *arg)
 	}
 }
 
+/* Without its certificate a listener goes on without STARTTLS, loudly: who
+ * needs TLS there will not submit, the others are not cut off. */
+static void
+open_tls(struct listener *l)
+{
+	char err[TLS_ERROR_MAX];
+
+	if (l->conf->cert_file == NULL)
+		return;
+	l->tls = inject_tls_server_new(l->conf->cert_file, l->conf->key_file,
+		err);
+	if (l->tls == NULL)
+		log_error("inject_tls", "listen", l->conf->addr.text,
+			"certificate", l->conf->cert_file, "error", err, NULL);
+}
+
 static void
 listeners_open(struct inject *in, const int *fds, size_t count)
 {
@@ -432,6 +451,7 @@ listeners_open(struct inject *in, const int *fds, size_t count)
 
 		l->inject = in;
 		l->conf = &in->conf->listens[i];
+		open_tls(l);
 		(void)evutil_make_socket_nonblocking(fds[i]);
 		l->ev = event_new(in->base, fds[i], EV_READ | EV_PERSIST,
 			on_connection, l);
@@ -473,6 +493,8 @@ inject_clear(struct inject *in)
 	event_free(in->stop_ev);
 	event_free(in->accept_ev);
 	event_free(in->backlog_ev);
+	for (size_t i = 0; i < in->listener_count; i++)
+		inject_tls_server_free(&in->listeners[i].tls);
 	mem_free(&in->listeners);
 	ipc_free(&in->ipc);
 	event_base_free(in->base);

@@ -32,6 +32,9 @@ struct inject_client {
 	int fd;
 	bool eof;			/* the peer sends no more */
 	bool lingering;			/* we send no more */
+	struct inject_tls_server *tls_server;
+	struct inject_tls *tls;		/* from the handshake on */
+	bool shaking;			/* hands, that is */
 	struct inject_session *session;
 	struct buf in;
 	struct event *read_ev, *write_ev, *timer_ev;
@@ -75,6 +78,9 @@ client_close(struct inject_client *c)
 	(void)event_del(c->timer_ev);
 	inject_session_free(&c->session);
 	buf_clear(&c->in);
+	if (c->tls != NULL)
+		inject_tls_goodbye(c->tls);
+	inject_tls_free(&c->tls);
 	(void)close(c->fd);
 	c->fd = -1;
 	all->slots[c->slot] = NULL;
@@ -85,6 +91,33 @@ client_close(struct inject_client *c)
 
 /* ---- moving bytes ---------------------------------------------------- */
 
+/* Sends a part; 0 when the socket takes no more now, negative when it is
+ * broken. */
+static ssize_t
+send_some(struct inject_client *c, const struct buf *out)
+{
+	size_t sent;
+	ssize_t n;
+
+	if (c->tls != NULL) {
+		switch (inject_tls_write(c->tls, buf_data(out), out->len,
+		    &sent)) {
+		case TLS_OK:
+			return (ssize_t)sent;
+		case TLS_WANT_READ:
+		case TLS_WANT_WRITE:
+			return 0;
+		default:
+			return -1;
+		}
+	}
+	do
+		n = send(c->fd, buf_data(out), out->len,
+			MSG_NOSIGNAL | MSG_DONTWAIT);
+	while (n < 0 && errno == EINTR);
+	return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK) ? 0 : n;
+}
+
 /* False when the connection is broken. */
 static bool
 write_out(struct inject_client *c)
@@ -92,25 +125,44 @@ write_out(struct inject_client *c)
 	struct buf *out = inject_session_output(c->session);
 
 	while (out->len > 0) {
-		ssize_t n = send(c->fd, buf_data(out), out->len,
-			MSG_NOSIGNAL | MSG_DONTWAIT);
+		ssize_t n = send_some(c, out);
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return errno == EAGAIN || errno == EWOULDBLOCK;
+		if (n <= 0)
+			return n == 0;
 		buf_drain(out, (size_t)n);
 	}
 	buf_clear(out);
 	return true;
 }
 
+/* An end without close_notify is one, too: half a message is never taken for
+ * a whole one here. */
+static bool
+read_tls(struct inject_client *c)
+{
+	enum tls_result result = TLS_OK;
+	uint8_t *room;
+	size_t got;
+
+	while (result == TLS_OK &&
+	    (room = buf_reserve(&c->in, READ_BYTES)) != NULL) {
+		result = inject_tls_read(c->tls, room, READ_BYTES, &got);
+		if (result == TLS_OK)
+			buf_commit(&c->in, got);
+	}
+	c->eof = c->eof || result == TLS_ENDED;
+	return result != TLS_FAILED;
+}
+
 static bool
 read_in(struct inject_client *c)
 {
-	uint8_t *room = buf_reserve(&c->in, READ_BYTES);
+	uint8_t *room;
 	ssize_t n;
 
+	if (c->tls != NULL)
+		return read_tls(c);
+	room = buf_reserve(&c->in, READ_BYTES);
 	if (room == NULL)	/* as much as we keep; later */
 		return true;
 	n = recv(c->fd, room, READ_BYTES, MSG_DONTWAIT);
@@ -179,6 +231,8 @@ linger(struct inject_client *c)
 	}
 	if (!c->lingering) {
 		c->lingering = true;
+		if (c->tls != NULL)
+			inject_tls_goodbye(c->tls);
 		(void)shutdown(c->fd, SHUT_WR);
 	}
 	buf_clear(&c->in);
@@ -187,12 +241,84 @@ linger(struct inject_client *c)
 	arm(c, clock_mono_ms() + LINGER_MS);
 }
 
+/* ---- STARTTLS --------------------------------------------------------- */
+
+/* Before the handshake: nothing said in clear text may be left to be read as
+ * if it had been said under TLS (RFC 3207 section 6, CVE-2011-0411). */
+static bool
+tls_begin(struct inject_client *c)
+{
+	char byte;
+
+	if (c->in.len > 0) {
+		log_warn("inject_starttls_injected", "client", c->origin,
+			NULL);
+		return false;
+	}
+	/* Room for nothing else: what is in the socket is the handshake's. */
+	if (c->eof || recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
+		return false;
+	c->tls = inject_tls_new(c->tls_server, c->fd);
+	c->shaking = c->tls != NULL;
+	return c->shaking;
+}
+
+/* False when the connection is over. */
+static bool
+tls_step(struct inject_client *c)
+{
+	enum tls_result result;
+
+	if (c->tls == NULL && !tls_begin(c))
+		return false;
+	if (inject_session_state(c->session) != INJECT_STARTTLS)
+		return false;	/* stopped meanwhile, or too late */
+	result = inject_tls_handshake(c->tls);
+	if (result == TLS_ENDED || result == TLS_FAILED) {
+		log_warn("inject_tls_failed", "client", c->origin, "reason",
+			result == TLS_ENDED ? "connection ended" :
+			inject_tls_error(c->tls), NULL);
+		return false;
+	}
+	c->shaking = result != TLS_OK;
+	if (result == TLS_OK)
+		inject_session_tls_up(c->session, inject_tls_proto(c->tls),
+			inject_tls_cipher(c->tls));
+	want(c->read_ev, result != TLS_WANT_WRITE);
+	want(c->write_ev, result == TLS_WANT_WRITE);
+	arm(c, inject_session_deadline_ms(c->session));
+	return true;
+}
+
+/* The 220 is out, or hands are being shaken. */
+static bool
+tls_due(struct inject_client *c)
+{
+	return c->shaking || (c->tls == NULL && inject_session_state(
+		c->session) == INJECT_STARTTLS &&
+		inject_session_output(c->session)->len == 0);
+}
+
+/* What is in OpenSSL's buffer makes no socket readable. */
+static void
+read_rest(struct inject_client *c)
+{
+	if (c->tls != NULL && inject_tls_pending(c->tls))
+		event_active(c->read_ev, EV_READ, 0);
+}
+
 /* One step of everything that can go on; decides what to wait for. */
 static void
 turn(struct inject_client *c)
 {
 	bool waiting, room;
 
+	if (c->shaking) {
+		if (!tls_step(c))
+			client_close(c);
+		if (c->fd < 0 || c->shaking)
+			return;
+	}
 	feed(c);
 	if (!write_out(c)) {
 		client_close(c);
@@ -202,6 +328,11 @@ turn(struct inject_client *c)
 	feed(c);
 	if (inject_session_done(c->session)) {
 		linger(c);
+		return;
+	}
+	if (tls_due(c)) {
+		if (!tls_step(c))
+			client_close(c);
 		return;
 	}
 	waiting = !inject_session_wants_input(c->session) || c->all->paused;
@@ -214,6 +345,8 @@ turn(struct inject_client *c)
 	want(c->read_ev, !waiting && room && !c->eof);
 	want(c->write_ev, inject_session_output(c->session)->len > 0);
 	arm(c, inject_session_deadline_ms(c->session));
+	if (!waiting && room && !c->eof)
+		read_rest(c);
 }
 
 static void
@@ -223,7 +356,7 @@ on_readable(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	if (!read_in(c)) {
+	if (!c->shaking && !read_in(c)) {
 		client_close(c);
 		return;
 	}
@@ -338,18 +471,19 @@ turn_away(int fd)
 }
 
 void
-inject_client_new(struct inject_clients *all, int fd,
-	const struct conf_listen *listen, const char *origin,
+inject_client_new(struct inject_clients *all, const struct inject_peer *peer,
 	enum inject_reply refusal)
 {
 	struct inject_session_args args = {
 		.conf = all->conf,
-		.listen = listen,
+		.listen = peer->listen,
 		.pool = &all->pool,
 		.port = &port,
 		.id = all->next_session,
-		.origin = origin,
+		.origin = peer->origin,
+		.starttls = peer->tls != NULL,
 	};
+	int fd = peer->fd;
 	struct inject_client *c;
 	size_t slot;
 
@@ -362,7 +496,8 @@ inject_client_new(struct inject_clients *all, int fd,
 	c->all = all;
 	c->slot = slot;
 	c->fd = fd;
-	(void)str_copy(c->origin, sizeof(c->origin), origin);
+	c->tls_server = peer->tls;
+	(void)str_copy(c->origin, sizeof(c->origin), peer->origin);
 	buf_init(&c->in, IN_MAX);
 	c->read_ev = event_new(all->base, fd, EV_READ | EV_PERSIST,
 		on_readable, c);

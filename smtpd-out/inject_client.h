@@ -13,6 +13,7 @@
 
 #include "base/conf.h"
 #include "smtpd-out/inject_session.h"
+#include "smtpd-out/inject_tls.h"
 
 struct event_base;
 struct event;
@@ -52,9 +53,15 @@ void inject_clients_init(struct inject_clients *, struct event_base *,
 	const struct conf *);
 void inject_clients_clear(struct inject_clients *);
 
-/* Takes fd.  refusal REPLY_NONE greets; anything else is said instead. */
-void inject_client_new(struct inject_clients *, int fd,
-	const struct conf_listen *, const char *origin,
+struct inject_peer {		/* who has connected, and where */
+	int fd;			/* taken over */
+	const struct conf_listen *listen;
+	struct inject_tls_server *tls;	/* NULL: STARTTLS is not offered */
+	const char *origin;
+};
+
+/* refusal REPLY_NONE greets; anything else is said instead. */
+void inject_client_new(struct inject_clients *, const struct inject_peer *,
 	enum inject_reply refusal);
 /* Live clients with this origin. */
 size_t inject_clients_of(const struct inject_clients *, const char *origin);

@@ -38,12 +38,12 @@ cmd_helo(struct inject_session *s, const char *args)
 		inject_say_text(s, 250, NULL, s->args.conf->hostname);
 }
 
-/* RFC 8689 section 2: only where nobody else can read along, which on this
- * side is the Unix socket. */
+/* RFC 8689 section 2: only where nobody else can read along. */
 static bool
 offers_requiretls(const struct inject_session *s)
 {
-	return s->args.listen->addr.addr.ss_family == AF_UNIX;
+	return s->tls_active ||
+		s->args.listen->addr.addr.ss_family == AF_UNIX;
 }
 
 static void
@@ -57,9 +57,10 @@ cmd_ehlo(struct inject_session *s, const char *args)
 	 * RFC 2033 section 4 are here. */
 	(void)snprintf(text, sizeof(text), "250-%s\r\n250-PIPELINING\r\n"
 		"250-SIZE %llu\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n"
-		"250-DSN\r\n250-CHUNKING\r\n%s250 ENHANCEDSTATUSCODES\r\n",
+		"250-DSN\r\n250-CHUNKING\r\n%s%s250 ENHANCEDSTATUSCODES\r\n",
 		s->args.conf->hostname,
 		(unsigned long long)s->args.conf->limit.message_bytes,
+		s->args.starttls && !s->tls_active ? "250-STARTTLS\r\n" : "",
 		offers_requiretls(s) ? "250-REQUIRETLS\r\n" : "");
 	if (buf_puts(&s->out, text) != ST_OK)
 		inject_close(s, REPLY_ERRORS);
@@ -276,6 +277,23 @@ cmd_not_offered(struct inject_session *s, const char *args)
 	inject_error(s, REPLY_NOT_OFFERED);
 }
 
+static void
+cmd_starttls(struct inject_session *s, const char *args)
+{
+	(void)args;
+	if (!s->args.starttls) {
+		inject_error(s, REPLY_NOT_OFFERED);
+		return;
+	}
+	if (s->tls_active || s->state != INJECT_READY) {
+		inject_error(s, s->state == INJECT_GREETED ?
+			REPLY_HELLO_FIRST : REPLY_SEQUENCE);
+		return;
+	}
+	inject_say(s, REPLY_START_TLS);
+	inject_set_state(s, INJECT_STARTTLS);
+}
+
 /* A browser can be made to send a request, with SMTP in its body, to a port on
  * this machine: do not read on. */
 static void
@@ -322,7 +340,7 @@ static const struct command_row {
 	{ "QUIT", BOTH, ANY, REPLY_NONE, true, 510, cmd_quit },
 	{ "EXPN", BOTH, ANY, REPLY_NONE, false, 510, cmd_not_offered },
 	{ "AUTH", BOTH, ANY, REPLY_NONE, false, 2040, cmd_not_offered },
-	{ "STARTTLS", BOTH, ANY, REPLY_NONE, false, 510, cmd_not_offered },
+	{ "STARTTLS", BOTH, ANY, REPLY_NONE, true, 510, cmd_starttls },
 	{ "ETRN", BOTH, ANY, REPLY_NONE, false, 510, cmd_not_offered },
 	{ "TURN", BOTH, ANY, REPLY_NONE, false, 510, cmd_not_offered },
 	{ "GET", BOTH, ANY, REPLY_NONE, false, 2048, cmd_not_smtp },

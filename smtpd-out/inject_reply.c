@@ -20,6 +20,7 @@ static const struct inject_reply_row rows[REPLY_COUNT] = {
 	[REPLY_VRFY] = { 252, "2.0.0",
 		"Will not verify; mail to it is accepted and tried" },
 	[REPLY_START_DATA] = { 354, NULL, "End with CRLF.CRLF" },
+	[REPLY_START_TLS] = { 220, "2.0.0", "Ready to start TLS" },
 	[REPLY_BYE] = { 221, "2.0.0", "Bye" },
 
 	[REPLY_STOPPING] = { 421, "4.3.2", "Service is stopping, try later" },

@@ -17,6 +17,7 @@ enum inject_reply {
 	REPLY_HELP,
 	REPLY_VRFY,
 	REPLY_START_DATA,
+	REPLY_START_TLS,
 	REPLY_BYE,
 
 	/* the session ends */

@@ -37,8 +37,10 @@ static const struct state_row {
 	[INJECT_NEW] = { "new", NULL, BIT(GREETED) | BIT(CLOSING) },
 	[INJECT_GREETED] = { "greeted", input_line,
 		BIT(READY) | BIT(CHUNK) | BIT(CLOSING) },
+	[INJECT_STARTTLS] = { "starttls", NULL, BIT(GREETED) | BIT(CLOSING) },
 	[INJECT_READY] = { "ready", input_line,
-		BIT(READY) | BIT(MAIL) | BIT(CHUNK) | BIT(CLOSING) },
+		BIT(READY) | BIT(STARTTLS) | BIT(MAIL) | BIT(CHUNK) |
+		BIT(CLOSING) },
 	[INJECT_MAIL] = { "mail", input_line,
 		BIT(READY) | BIT(RCPT) | BIT(CHUNK) | BIT(CLOSING) },
 	[INJECT_RCPT] = { "rcpt", input_line,
@@ -285,6 +287,18 @@ inject_session_start(struct inject_session *s, enum inject_reply refusal)
 		CONF_LMTP ? "LMTP" : "ESMTP");
 	inject_set_state(s, INJECT_GREETED);
 	inject_say_text(s, 220, NULL, text);
+}
+
+void
+inject_session_tls_up(struct inject_session *s, const char *proto,
+	const char *cipher)
+{
+	s->tls_active = true;
+	s->extended = false;
+	s->helo[0] = '\0';
+	(void)snprintf(s->tls, sizeof(s->tls), "%s %s", proto, cipher);
+	s->active_ms = clock_mono_ms();
+	inject_set_state(s, INJECT_GREETED);
 }
 
 struct buf *

@@ -47,11 +47,13 @@ struct inject_session_args {	/* borrowed; outlive the session */
 	void *port_arg;
 	uint64_t id;		/* "id" in Received, in the log */
 	const char *origin;	/* copied: "uid 1000" or "[192.0.2.1]" */
+	bool starttls;		/* may be offered */
 };
 
 enum inject_state {
 	INJECT_NEW = 0,		/* before the greeting */
 	INJECT_GREETED,		/* wants EHLO, HELO or LHLO */
+	INJECT_STARTTLS,	/* 220 was said: then the handshake */
 	INJECT_READY,		/* no transaction */
 	INJECT_MAIL,		/* sender given, no recipient yet */
 	INJECT_RCPT,		/* at least one recipient */
@@ -81,6 +83,15 @@ bool inject_session_wants_input(const struct inject_session *);
 /* Unsent replies; the caller drains them. */
 struct buf *inject_session_output(struct inject_session *);
 bool inject_session_done(const struct inject_session *);
+
+/*
+ * In INJECT_STARTTLS, once the output has gone, the caller must make sure that
+ * nothing was sent in clear text behind the command (RFC 3207 section 6,
+ * CVE-2011-0411) and then shake hands.  After this the session begins anew;
+ * what was said before is forgotten.
+ */
+void inject_session_tls_up(struct inject_session *, const char *proto,
+	const char *cipher);
 
 /* Answers of the queue.  After each, offer kept input again. */
 void inject_session_accepted(struct inject_session *, uint64_t queue_id);

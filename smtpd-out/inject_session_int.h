@@ -30,6 +30,8 @@ struct inject_session {
 	enum inject_state state;
 	char helo[INJECT_HELO_BYTES];
 	bool extended;		/* EHLO or LHLO was said, not HELO */
+	bool tls_active;
+	char tls[96];		/* "TLSv1.3 CIPHER" for Received */
 	bool line_skipped;	/* within an over-long command line */
 	bool stopping;
 	unsigned errors;

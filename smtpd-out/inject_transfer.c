@@ -54,16 +54,20 @@ static void
 put_received(struct inject_session *s)
 {
 	const bool lmtp = s->args.listen->protocol == CONF_LMTP;
+	/* RFC 3848, RFC 6531 4.3; HELO under TLS has no word of its own. */
 	const char *with = lmtp ? s->txn.smtputf8 ? "UTF8LMTP" : "LMTP" :
 		s->txn.smtputf8 ? "UTF8SMTP" : s->extended ? "ESMTP" : "SMTP";
+	const char *secure = s->tls_active && (lmtp || s->extended ||
+		s->txn.smtputf8) ? "S" : "";
 	char line[1024], token[64], date[40];
 
 	format_token(s, token, sizeof(token));
 	str_date(clock_wall_s(), date);
-	(void)snprintf(line, sizeof(line), "Received: from %s (%s%s)\r\n"
-		"\tby %s with %s id %s;\r\n\t%s\r\n", s->helo,
+	(void)snprintf(line, sizeof(line), "Received: from %s (%s%s%s%s)\r\n"
+		"\tby %s with %s%s id %s;\r\n\t%s\r\n", s->helo,
 		s->origin[0] == '[' ? "" : "local ", s->origin,
-		s->args.conf->hostname, with, token, date);
+		s->tls_active ? " " : "", s->tls, s->args.conf->hostname,
+		with, secure, token, date);
 	inject_body_prefix(&s->txn.body, line);
 }
 

@@ -3,7 +3,12 @@
 saw: REQUIRETLS and TLS-Required: No."""
 
 import hashlib
+import os
+import pwd
+import socket
+import ssl
 import subprocess
+import warnings
 
 import common		# noqa: F401
 import lab
@@ -95,8 +100,19 @@ lacks = lab_peer.Peer(net, LACKS4, Lacks)
 early = lab_peer.Peer(net, EARLY4, Early)
 wrong = lab_peer.Peer(net, WRONG4, Wrong)
 clear = lab_peer.Peer(net, CLEAR4, Clear)
+listen_pair = net.ca.cert("submit.test")
+for path in listen_pair + (os.path.dirname(listen_pair[0]),):
+    os.chown(path, pwd.getpwnam("smtpd-out").pw_uid, -1)
+TLS_PORT, NO_FILE_PORT = 10465, 10466
 daemon = lab_daemon.Daemon(net, lab_daemon.program(),
                            retry={"first": "1h", "max": "1h"})
+daemon.configure(listen={
+    "unix:%s/submit" % daemon.dir: {},
+    "127.0.0.1:10025": {},
+    "127.0.0.1:%d" % TLS_PORT: {"certificate": listen_pair[0],
+                                "key": listen_pair[1]},
+    "127.0.0.1:%d" % NO_FILE_PORT: {"certificate": "/nonexistent/cert",
+                                    "key": "/nonexistent/key"}})
 daemon.start()
 t = tap.Tap(on_fail=daemon.explain)
 TEXT = "From: <%s>\nTo: <%s>\nSubject: s\n%s\nthe secret\n"
@@ -327,6 +343,91 @@ def _():
     tap.equal((code, text[:6]), (555, b"5.7.10"), "MAIL")
     tap.equal(s.mail(SENDER)[0], 250, "its twin")
     s.close()
+
+
+def context(**options):
+    c = ssl.create_default_context(cafile=net.ca.file)
+    c.check_hostname = False
+    for key, v in options.items():
+        setattr(c, key, v)
+    return c
+
+
+@t.test("a listener with a certificate offers STARTTLS, then REQUIRETLS")
+def _():
+    fresh(good)
+    s = daemon.smtp(TLS_PORT)
+    tap.true(s.has_extn("starttls") and not s.has_extn("requiretls"), "EHLO")
+    tap.equal(s.mail(SENDER, ["REQUIRETLS"])[0], 555, "in the clear")
+    tap.equal(s.starttls(context=context())[0], 220, "STARTTLS")
+    tap.equal(s.mail(SENDER)[0], 503, "MAIL before EHLO")
+    s.ehlo()
+    tap.true(s.has_extn("requiretls") and not s.has_extn("starttls"),
+             "EHLO under TLS")
+    tap.equal(s.docmd("STARTTLS")[0], 503, "twice")
+    text = TEXT % (SENDER, "tls@peer.test", "") + "x" * 60 + "\n"
+    text += ("y" * 70 + "\n") * 20000		# many records
+    s.sendmail(SENDER, "tls@peer.test", text, mail_options=["REQUIRETLS"])
+    s.quit()
+    daemon.delivery(to="tls@peer.test", status="sent", why="requiretls")
+    sender, _, text = only(good)
+    tap.match("REQUIRETLS", sender, "MAIL")
+    tap.match(r"with ESMTPS id", text[:600].decode(), "Received")
+    tap.equal(text.count(b"y" * 70), 20000, "lines")
+
+
+@t.test("commands behind STARTTLS in the clear: the connection ends")
+def _():
+    with socket.create_connection(("127.0.0.1", TLS_PORT), 10) as s:
+        f = s.makefile("rb")
+        f.readline()
+        s.sendall(b"EHLO x.test\r\nSTARTTLS\r\nEHLO evil.test\r\n"
+                  b"MAIL FROM:<evil@x.test>\r\n")
+        lines = f.read().split(b"\r\n")
+    tap.equal(lines[-2][:4], b"220 ", "the last reply, to STARTTLS")
+    tap.true(daemon.events("inject_starttls_injected"), "a word in the log")
+
+
+@t.test("what is no handshake, and old TLS, end the connection")
+def _():
+    with socket.create_connection(("127.0.0.1", TLS_PORT), 10) as s:
+        f = s.makefile("rb")
+        f.readline()
+        s.sendall(b"EHLO x.test\r\n")
+        while f.readline()[3:4] == b"-":
+            pass
+        s.sendall(b"STARTTLS\r\n")
+        tap.equal(f.readline()[:4], b"220 ", "STARTTLS")
+        s.sendall(b"MAIL FROM:<evil@x.test>\r\n" * 3)
+        try:
+            tap.true(b"250" not in f.read(), "nothing is taken")
+        except ConnectionResetError:
+            pass
+    old = context()
+    old.set_ciphers("ALL:@SECLEVEL=0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")		# it is old indeed
+        old.minimum_version = ssl.TLSVersion.TLSv1
+        old.maximum_version = ssl.TLSVersion.TLSv1_1
+    s = daemon.smtp(TLS_PORT)
+    try:
+        s.starttls(context=old)
+        tap.fail("TLS 1.1 was spoken")
+    except (ssl.SSLError, OSError):
+        pass
+    tap.true(daemon.events("inject_tls_failed",
+                           reason="unsupported protocol"),
+             "a word in the log")
+    s = daemon.smtp(TLS_PORT)
+    tap.equal(s.starttls(context=context(
+        maximum_version=ssl.TLSVersion.TLSv1_2))[0], 220, "TLS 1.2")
+    s.close()
+
+
+@t.test("a certificate that cannot be read: no STARTTLS, and an error")
+def _():
+    tap.true(daemon.events("inject_tls", _level="error"), "in the log")
+    tap.true(not daemon.smtp(NO_FILE_PORT).has_extn("starttls"), "EHLO")
 
 
 t.run()

@@ -131,6 +131,7 @@ fake_session(struct fake *f)
 		.port_arg = f,
 		.id = 31,
 		.origin = "uid 1000",
+		.starttls = f->starttls,
 	};
 
 	inject_session_free(&f->session);

@@ -18,6 +18,7 @@ enum fake_answer {
 struct fake {
 	struct conf conf;
 	struct conf_listen listen;
+	bool starttls;		/* of sessions to come */
 	struct inject_pool pool;
 	struct inject_session *session;
 	enum fake_answer answer, file_answer;

@@ -522,6 +522,93 @@ require_tls_flags(void **state)
 	fake_clear(&f);
 }
 
+/* ---- STARTTLS (RFC 3207) --------------------------------------------- */
+
+static void
+set_starttls(struct fake *f)
+{
+	f->starttls = true;
+}
+
+#define READY_TLS "220 2.0.0 Ready to start TLS\r\n"
+#define OUT_OF_SEQUENCE "503 5.5.1 Command out of sequence\r\n"
+
+static void
+starttls_faults(void **state)
+{
+	static const struct script scripts[] = {
+		{ "STARTTLS now\r\n",
+			"501 5.5.4 Command takes no argument\r\n" },
+		{ ONE "STARTTLS\r\n", MAIL RCPT OUT_OF_SEQUENCE },
+		{ SECRET,
+			"555 5.7.10 REQUIRETLS needs TLS or the Unix "
+			"socket\r\n" },
+		/* what comes behind it is not read: it is for the caller */
+		{ "STARTTLS\r\nNOOP\r\n" ONE, READY_TLS },
+	};
+
+	(void)state;
+	run(scripts, COUNT(scripts), set_starttls);
+}
+
+/* Under TLS all begins anew, and REQUIRETLS may be asked for. */
+static void
+starttls_done(void **state)
+{
+	struct fake f;
+
+	(void)state;
+	clock_test_set(NOW_MS);
+	fake_init(&f, CONF_SMTP);
+	f.starttls = true;
+	begin(&f);
+	feed(&f, "EHLO me.example\r\nSTARTTLS\r\n");
+	expect(&f, "250-mx.example\r\n250-PIPELINING\r\n250-SIZE 100000"
+		"\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-DSN\r\n"
+		"250-CHUNKING\r\n250-STARTTLS\r\n"
+		"250 ENHANCEDSTATUSCODES\r\n" READY_TLS);
+	assert_int_equal(inject_session_state(f.session), INJECT_STARTTLS);
+	assert_false(inject_session_wants_input(f.session));
+	inject_session_tls_up(f.session, "TLSv1.3", "A_CIPHER");
+	feed(&f, SECRET "STARTTLS\r\nEHLO you.example\r\nSTARTTLS\r\n");
+	expect(&f, "503 5.5.1 Introduce yourself first\r\n"
+		"503 5.5.1 Introduce yourself first\r\n"
+		"250-mx.example\r\n250-PIPELINING\r\n250-SIZE 100000"
+		"\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-DSN\r\n"
+		"250-CHUNKING\r\n250-REQUIRETLS\r\n"
+		"250 ENHANCEDSTATUSCODES\r\n" OUT_OF_SEQUENCE);
+	feed(&f, SECRET "RCPT TO:<r@b.example>\r\nDATA\r\nx\r\n.\r\n");
+	assert_int_equal(f.env->flags, ENVELOPE_REQUIRETLS);
+	assert_non_null(strstr(f.body, "from you.example (local uid 1000 "
+		"TLSv1.3 A_CIPHER)\r\n\tby mx.example with ESMTPS id "));
+	fake_clear(&f);
+}
+
+/* A handshake that takes too long, or the end of the service. */
+static void
+starttls_ends(void **state)
+{
+	struct fake f;
+
+	(void)state;
+	clock_test_set(NOW_MS);
+	for (int stop = 0; stop < 2; stop++) {
+		fake_init(&f, CONF_SMTP);
+		f.starttls = true;
+		begin(&f);
+		feed(&f, "STARTTLS\r\n");
+		if (stop)
+			inject_session_stop(f.session);
+		else {
+			clock_test_set(NOW_MS + 70000);
+			inject_session_timeout(f.session);
+		}
+		assert_int_equal(inject_session_state(f.session),
+			INJECT_CLOSING);
+		fake_clear(&f);
+	}
+}
+
 /* What arrives at the queue. */
 static void
 envelope(void **state)
@@ -930,6 +1017,9 @@ main(void)
 		cmocka_unit_test(rejections),
 		cmocka_unit_test(require_tls_offer),
 		cmocka_unit_test(require_tls_flags),
+		cmocka_unit_test(starttls_faults),
+		cmocka_unit_test(starttls_done),
+		cmocka_unit_test(starttls_ends),
 		cmocka_unit_test(envelope),
 		cmocka_unit_test(hop_limit),
 		cmocka_unit_test(spill),
