@@ -230,7 +230,7 @@ session_step_job(struct session *s)
 		log_debug("8bitmime-not-offered", "host", s->info.host, NULL);
 	session_log_sent(s, 0);		/* output was empty in READY */
 	smtp_flight_push(&s->flight, SMTP_VERB_MAIL, 0);
-	s->info.reused = s->mail_count++ > 0 && !s->tls_asked;
+	s->info.reused = s->mail_count++ > (s->tls_asked ? 1U : 0U);
 	s->rcpt_next = 0;
 	s->data.form = SMTP_DATA_NONE;
 	defer_excess(s);

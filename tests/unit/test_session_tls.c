@@ -268,6 +268,37 @@ test_info(void **state)
 	peer_free(&peer);
 }
 
+/* MAIL that was said twice for one transaction is no reuse, the next is. */
+static void
+test_530_info(void **state)
+{
+	static const struct peer_step steps[] = { GREETING, PLAIN, MAIL, MUST,
+		UP, PLAIN, DELIVER, DELIVER, BYE, { PEER_END, NULL, 0 } };
+
+	(void)state;
+	for (size_t count = 1; count <= 2; count++) {
+		struct peer *peer = peer_start(AF_INET, count == 2 ? steps :
+			(const struct peer_step[]){ GREETING, PLAIN, MAIL,
+			MUST, UP, PLAIN, DELIVER, BYE,
+			{ PEER_END, NULL, 0 } });
+		struct session_rcpt rcpts[2];
+		struct session_txn txns[2];
+		struct client c;
+
+		client_init(&c);
+		client_add_peer(&c, peer);
+		for (size_t i = 0; i < count; i++) {
+			scenario_txn(&txns[i], &rcpts[i], 1);
+			c.txns[i] = &txns[i];
+		}
+		client_run(&c);
+		assert_null(peer_join(peer));
+		assert_int_equal(c.done, count);
+		assert_int_equal(c.info.reused, count == 2);
+		peer_free(&peer);
+	}
+}
+
 /* A handshake that stands still is bounded by its own time. */
 static void
 test_stall(void **state)
@@ -295,6 +326,7 @@ main(void)
 		cmocka_unit_test(test_scenarios),
 		cmocka_unit_test(test_literal),
 		cmocka_unit_test(test_info),
+		cmocka_unit_test(test_530_info),
 		cmocka_unit_test(test_stall),
 	};
 
