@@ -8,6 +8,7 @@ import subprocess
 import time
 
 import common		# noqa: F401
+import lab_ns
 import lab_peer
 import lab_world
 import tap
@@ -74,6 +75,14 @@ def _():
     code, said, _ = faulty(GOOD, "--check-config")
     tap.equal((code, said), (0, ""), "exit and words")
     tap.equal(faulty("x = y\n", "--check-config")[0], 78, "exit of a bad")
+
+
+@t.test("the sample configuration is a good one")
+def _():
+    with open(os.path.join(lab_ns.TOP, "etc", "smtpd-out.conf")) as f:
+        sample = f.read()
+    code, said, _ = faulty(sample, "--check-config")
+    tap.equal((code, said), (0, ""), "exit and words")
 
 
 @t.test("a configuration file that is not there: exit 78")
