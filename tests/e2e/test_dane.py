@@ -5,13 +5,13 @@ Each rule has its negative twin; what was not to arrive is judged by the
 mailbox and by the receiving server's log."""
 
 import hashlib
-import subprocess
 
 import common		# noqa: F401
 import lab
 import lab_daemon
 import lab_mta
 import tap
+from lab_tlsa import der, tlsa
 
 GOOD4, OTHER4, CLEAR4 = "198.51.100.10", "198.51.100.12", "198.51.100.11"
 NAMED4, DEAD4 = "198.51.100.13", "203.0.113.25"
@@ -21,25 +21,6 @@ net = lab.Lab()
 good = net.ca.cert("mx.good.test", "mx.rule.test")
 other = net.ca.cert("mx.other.test")
 named = net.ca.cert("mx.named.test", "named.test")
-
-
-def der(cert, selector):
-    command = ["openssl", "x509", "-in", cert, "-outform", "DER"] \
-        if selector == 0 else ["openssl", "x509", "-in", cert, "-noout",
-                               "-pubkey"]
-    data = subprocess.run(command, check=True, capture_output=True).stdout
-    if selector == 1:
-        data = subprocess.run(
-            ["openssl", "pkey", "-pubin", "-outform", "DER"], input=data,
-            check=True, capture_output=True).stdout
-    return data
-
-
-def tlsa(usage, selector, matching, cert):
-    data = der(cert, selector)
-    digest = {0: data.hex(), 1: hashlib.sha256(data).hexdigest(),
-              2: hashlib.sha512(data).hexdigest()}[matching]
-    return "_25._tcp.mx TLSA %d %d %d %s" % (usage, selector, matching, digest)
 
 
 def one(address, *records):
