@@ -9,17 +9,26 @@ import time
 import lab
 import lab_daemon
 import lab_mta
+from lab_attacker import Attacker
+from lab_tlsa import tlsa
 
 lab.enter()
 
 MX_TLS, MX_CLEAR, MX_EXIM = "198.51.100.10", "198.51.100.11", "198.51.100.20"
 DEAD = "203.0.113.25"		# nobody answers there
+ATTACKER = "198.51.100.66"	# on the way to MX_TLS
 SENDER = "alice@sender.test"
-USERS = [SENDER, "ann@good.test", "bob@several.test", "carol@clear.test"]
+USERS = [SENDER, "dora@dane.test", "dora@attacked.test", "ann@good.test",
+         "bob@several.test", "carol@clear.test"]
 
 # recipient, what is special, status that is expected, where it arrives
 CASES = [
-    ("ann@good.test", "a Postfix with STARTTLS", "sent", "postfix"),
+    ("dora@dane.test", "DANE: the certificate matches its TLSA record",
+     "sent", "postfix"),
+    ("dora@attacked.test", "the same, but an attacker strips STARTTLS",
+     "deferred", "attacker"),
+    ("ann@good.test", "no DANE: a Postfix with STARTTLS, opportunistic",
+     "sent", "postfix"),
     ("bob@several.test", "three MX hosts, the first is dead", "sent",
      "postfix"),
     ("dave@exim.test", "an Exim with STARTTLS", "sent", "exim"),
@@ -40,7 +49,11 @@ Hello from the queue of smtpd-out.
 
 def build_lab():
     net = lab.Lab()
+    cert = net.ca.cert("mx.postfix.test", "mx.good.test")
+    record = tlsa(3, 1, 1, cert[0])
     for name, records in {
+            "dane.test": ["@ MX 10 mx", "mx A " + MX_TLS, record],
+            "attacked.test": ["@ MX 10 mx", "mx A " + ATTACKER, record],
             "sender.test": ["@ MX 10 mx", "mx A " + MX_TLS],
             "good.test": ["@ MX 10 mx", "mx A " + MX_TLS],
             "several.test": ["@ MX 10 dead", "@ MX 20 refuses", "@ MX 30 mx",
@@ -51,20 +64,23 @@ def build_lab():
             "null.test": ["@ MX 0 ."]}.items():
         net.dns.domain(name, records)
     net.start()
-    postfix = lab_mta.Postfix(net, USERS, names=["mx.good.test"])
+    postfix = lab_mta.Postfix(net, USERS)
+    postfix.cert = cert
     postfix.listen(MX_TLS)
     postfix.listen(MX_CLEAR, smtpd_tls_security_level="none")
     postfix.start()
     exim = lab_mta.Exim(net, MX_EXIM, ["dave@exim.test"])
     exim.start()
-    return net, postfix, exim
+    attacker = Attacker(net, ATTACKER, MX_TLS, "strip")
+    return net, postfix, exim, attacker
 
 
 class Seen:
     """What happened, from the log of smtpd-out and from the receivers."""
 
-    def __init__(self, daemon, postfix, exim):
+    def __init__(self, daemon, postfix, exim, attacker):
         self.daemon, self.postfix, self.exim = daemon, postfix, exim
+        self.attacker = attacker
 
     def last(self, to):
         lines = self.daemon.deliveries(to=to)
@@ -79,9 +95,10 @@ class Seen:
             words += ["by", line["mx"]]
             words += ["in clear text"] if line["tls"] == "none" else [
                 "over", line["proto"]]
+            words += [", verified by DANE"] * (line["tls"] == "dane")
         else:
-            words.append(": " + line.get("reply", "")[:60])
-        return " ".join(words).replace(" :", ":")
+            words.append(": " + line.get("reply", "")[:160])
+        return " ".join(words).replace(" :", ":").replace(" ,", ",")
 
     def saw(self, to, where):
         """(it was as expected, what the receiver saw)."""
@@ -93,6 +110,13 @@ class Seen:
             if not found:
                 return False, "no notice for the sender"
             return True, "a notice is in the sender's mailbox"
+        if where == "attacker":
+            read = b"".join(self.attacker.clear)
+            box = self.postfix.messages(to)
+            return (not box and b"MAIL" not in read and b"EHLO" in read,
+                    "nothing arrived; all the attacker could read is: "
+                    + ", ".join(sorted({x.split()[0].decode() for x in
+                                        read.splitlines() if x.split()})))
         receiver = self.postfix if where == "postfix" else self.exim
         box = receiver.messages(to)
         if len(box) != 1:
@@ -115,9 +139,9 @@ class Seen:
         return session.get("ehlo", "?") if "starttls" in session else "?"
 
     def complete(self):
-        return all(self.last(to) and self.last(to)["status"] != "deferred"
+        return all(self.last(to) and self.last(to)["status"] == status
                    and self.saw(to, where)[0]
-                   for to, _, _, where in CASES)
+                   for to, _, status, where in CASES)
 
 
 def show(seen):
@@ -128,7 +152,7 @@ def show(seen):
         good, saw = seen.saw(to, where)
         good = good and line is not None and line["status"] == status
         fine = fine and good
-        print("\n%s %-18s %s" % ("ok " if good else "BAD", to, special))
+        print("\n%s %-19s %s" % ("ok " if good else "BAD", to, special))
         print("      smtpd-out   %s" % seen.said(to))
         print("      receiver    %s" % saw)
     return fine
@@ -154,8 +178,8 @@ It is all still up, in %s:
 
 def main():
     print("Starting a private Internet: root, test., %d mail domains, a "
-          "resolver, Postfix, Exim ..." % 6)
-    net, postfix, exim = build_lab()
+          "resolver, Postfix, Exim, an attacker ..." % 8)
+    net, postfix, exim, attacker = build_lab()
     daemon = lab_daemon.Daemon(net, lab_daemon.program())
     daemon.start()
     print("Submitting one message to %d recipients ..." % len(CASES))
@@ -164,7 +188,7 @@ def main():
     if done.returncode != 0:
         print("submit: exit %d: %s" % (done.returncode,
                                        done.stderr.decode()))
-    seen = Seen(daemon, postfix, exim)
+    seen = Seen(daemon, postfix, exim, attacker)
     end = time.monotonic() + 30
     while not seen.complete() and time.monotonic() < end:
         time.sleep(0.1)
