@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "smtpd-out/delivery_int.h"
 
@@ -32,6 +33,12 @@ dest_take_waiting(struct dest *dest, const enum policy_message *message)
 	return d;
 }
 
+bool
+link_is_fresh(const struct link *l)
+{
+	return clock_mono_ms() < l->fresh_until_ms;
+}
+
 /* An idle session that the job may use. */
 static struct link *
 idle_link(struct dest *dest, enum policy_message message)
@@ -39,7 +46,8 @@ idle_link(struct dest *dest, enum policy_message message)
 	struct link *l;
 
 	TAILQ_FOREACH(l, &dest->links, link)
-		if (l->job == NULL && l->is_ready && l->message == message)
+		if (l->job == NULL && l->is_ready && l->message == message &&
+		    link_is_fresh(l))
 			return l;
 	return NULL;
 }

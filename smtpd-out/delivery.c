@@ -8,12 +8,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "smtpd-out/delivery_int.h"
 #include "smtpd-out/host_memory.h"
 
 #define SESSIONS_PER_ATTEMPT 10	/* hosts and fallbacks tried in one attempt */
+#define SHARED_MS 3600000	/* no session takes jobs for longer */
 #define RESULT_PART 100		/* recipients in one RESULT */
 
 static void next_host(struct delivery *);
@@ -359,9 +361,10 @@ on_session_ready(struct session *session, void *arg)
 	host_memory_ready(l->dest->all->env->memory,
 		session_info(session)->host, l->demand,
 		session_info(session)->tls_active);
-	if (l->dest->all->stopping) {
+	if (l->dest->all->stopping || (l->job == NULL && !link_is_fresh(l))) {
 		l->is_ready = false;
 		session_quit(session);
+		dest_pump(l->dest);
 		return;
 	}
 	if (l->job == NULL) {
@@ -465,17 +468,20 @@ static const struct session_callbacks session_cbs = {
 
 /* Takes the demand over. */
 static void
-start_session(struct delivery *d, size_t host, struct demand *demand)
+start_session(struct delivery *d, struct demand *demand,
+	int64_t fresh_until_ms)
 {
+	size_t host = d->policy_host;
 	const struct route_host *h = &d->route->hosts[host];
 	struct dest *dest = d->dest;
 	struct link *l = xcalloc(1, sizeof(*l));
+	int64_t oldest_ms = clock_mono_ms() + SHARED_MS;
 	struct session_target target = {
 		.host = h->name,
 		.addrs = h->addrs,
 		.addr_count = h->addr_count,
 		.demand = demand,
-		.no_starttls = d->clear_next,
+		.no_starttls = d->clear_next && demand->level == DEMAND_MAY,
 	};
 
 	dest_make_room(dest);
@@ -486,6 +492,8 @@ start_session(struct delivery *d, size_t host, struct demand *demand)
 	l->job = d;
 	l->demand = demand;
 	l->message = delivery_message(d);
+	l->fresh_until_ms = fresh_until_ms < oldest_ms ? fresh_until_ms :
+		oldest_ms;
 	l->idle_ev = event_new(dest->all->env->base, -1, 0, on_idle, l);
 	TAILQ_INSERT_TAIL(&dest->links, l, link);
 	dest->all->links++;
@@ -498,6 +506,8 @@ skip_host(struct delivery *d, const struct host_policy_result *result)
 {
 	const char *host = d->route->hosts[d->policy_host].name;
 
+	/* To go on in the clear was meant for this one. */
+	d->clear_next = false;
 	set_all_without(d, &result->why, host, result->rule);
 	if (reopen(d) == 0)
 		finish(d);
@@ -518,7 +528,7 @@ on_host_policy(struct host_policy_result *result, void *arg)
 	} else if (result->demand != NULL) {
 		host_memory_demand(dest->all->env->memory,
 			d->route->hosts[d->policy_host].name, result->demand);
-		start_session(d, d->policy_host, result->demand);
+		start_session(d, result->demand, result->fresh_until_ms);
 	} else {
 		skip_host(d, result);
 	}

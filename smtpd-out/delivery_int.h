@@ -59,6 +59,7 @@ struct link {
 	size_t host;			/* in job->route, for the fallback */
 	struct demand *demand;		/* what it was made under */
 	enum policy_message message;	/* by messages of this kind alone */
+	int64_t fresh_until_ms;		/* monotonic; no new job after it */
 	bool reused;			/* job came to an open session */
 	bool is_ready;
 };
@@ -105,6 +106,9 @@ void dest_pump(struct dest *);
 /* Ends an idle session, which serves another kind of message, when with the
  * jobs at work there are too many. */
 void dest_make_room(struct dest *);
+/* True while what policy was made from still counts (RFC 7672 2.2: DNS data is
+ * used within its TTL): then the session may take another job. */
+bool link_is_fresh(const struct link *);
 /* Puts a session that has ended on the reap list. */
 void link_ended(struct link *);
 

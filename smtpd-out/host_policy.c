@@ -25,6 +25,7 @@ struct host_policy {
 	size_t base_count, base;	/* base: the one being asked */
 	struct dns_request *request;
 	enum dane_finding finding;
+	int64_t fresh_until_ms;
 	struct demand *found;		/* usable records */
 	struct event *done_ev;
 	host_policy_cb *cb;
@@ -64,7 +65,8 @@ static void
 on_done(evutil_socket_t fd, short what, void *arg)
 {
 	struct host_policy *p = arg;
-	struct host_policy_result result = { .rule = blame(p) };
+	struct host_policy_result result = { .rule = blame(p),
+		.fresh_until_ms = p->fresh_until_ms };
 	host_policy_cb *cb = p->cb;
 	void *cb_arg = p->arg;
 
@@ -87,6 +89,15 @@ finish(struct host_policy *p, enum dane_finding finding)
 static void ask_tlsa(struct host_policy *);
 
 static void
+take_ttl(struct host_policy *p, const struct dns_answer *answer)
+{
+	int64_t until_ms = clock_mono_ms() + (int64_t)answer->ttl_s * 1000;
+
+	if (until_ms < p->fresh_until_ms)
+		p->fresh_until_ms = until_ms;
+}
+
+static void
 on_tlsa(struct dns_answer *answer, void *arg)
 {
 	struct host_policy *p = arg;
@@ -94,6 +105,7 @@ on_tlsa(struct dns_answer *answer, void *arg)
 
 	p->request = NULL;
 	finding = dane_read(answer, p->found);
+	take_ttl(p, answer);
 	log_debug("tlsa", "name", answer->name, "result",
 		dns_result_name(answer->result), "security",
 		dns_security_name(answer->security), "why", answer->why,
@@ -136,6 +148,7 @@ on_cname(struct dns_answer *answer, void *arg)
 	struct host_policy *p = arg;
 
 	p->request = NULL;
+	take_ttl(p, answer);
 	if (answer->result == DNS_LATER) {
 		finish(p, DANE_FAILED);
 	} else {
@@ -184,6 +197,7 @@ host_policy_start(struct event_base *base, struct resolver *resolver,
 		query->destination);
 	p->host = &query->route->hosts[query->host];
 	p->port = query->route->port;
+	p->fresh_until_ms = p->host->fresh_until_ms;
 	p->facts = (struct policy_host){
 		.destination = p->destination,
 		.host = p->host->name,

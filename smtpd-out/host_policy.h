@@ -19,6 +19,7 @@ struct host_policy_result {
 	struct demand *demand;		/* owned by the callback; NULL: skip */
 	struct outcome why;		/* then: why this host is not used */
 	enum demand_why rule;		/* and whose demand that was */
+	int64_t fresh_until_ms;		/* monotonic; then ask again */
 };
 
 typedef void host_policy_cb(struct host_policy_result *, void *arg);

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "smtpd-out/route.h"
@@ -299,6 +300,7 @@ add_host(struct route *route, const char *name, uint16_t preference)
 	memset(host, 0, sizeof(*host));
 	host->name = xstrdup(name);
 	host->preference = preference;
+	host->fresh_until_ms = INT64_MAX;
 	return host;
 }
 
@@ -355,6 +357,15 @@ weaker(enum dns_security a, enum dns_security b)
 	return b == DNS_SEC_SECURE ? a : a < b ? a : b;
 }
 
+static void
+take_ttl(struct route_host *host, const struct dns_answer *answer)
+{
+	int64_t until_ms = clock_mono_ms() + (int64_t)answer->ttl_s * 1000;
+
+	if (answer->result != DNS_LATER && until_ms < host->fresh_until_ms)
+		host->fresh_until_ms = until_ms;
+}
+
 /* Only answers that gave addresses count: a denial that cannot be trusted for
  * one family does not spoil the other (RFC 7672 2.2.2). */
 static void
@@ -387,6 +398,7 @@ take_addresses(struct host_lookup *h, struct dns_answer *answer)
 		add_address(l, host, family, &answer->records[i].u);
 	if (answer->count > 0)
 		take_security(host, answer);
+	take_ttl(host, answer);
 	dns_answer_free(&answer);
 	if (h->a == NULL && h->aaaa == NULL)
 		host_verdict(l, h);
@@ -464,11 +476,14 @@ hosts_from_mx(struct route_lookup *l, struct dns_answer *answer)
 	for (size_t i = 0; i < answer->count &&
 	    l->route->host_count < ROUTE_HOSTS_MAX; i++) {
 		const struct dns_mx *mx = &answer->records[i].u.mx;
+		struct route_host *host;
 
 		/* A null MX beside others is a mistake: left out. */
-		if (mx->host[0] != '\0' && str_is_domain(mx->host))
-			add_host(l->route, mx->host, mx->preference)
-				->mx_security = answer->security;
+		if (mx->host[0] == '\0' || !str_is_domain(mx->host))
+			continue;
+		host = add_host(l->route, mx->host, mx->preference);
+		host->mx_security = answer->security;
+		take_ttl(host, answer);
 	}
 	if (l->route->host_count == 0) {
 		l->route->outcome = outcome_no_address(l->destination);
@@ -493,6 +508,7 @@ on_mx(struct dns_answer *answer, void *arg)
 		l->implicit = true;
 		add_host(l->route, l->destination, 0)->mx_security =
 			answer->security;
+		take_ttl(&l->route->hosts[0], answer);
 		look_up_hosts(l);
 	} else {
 		l->route->outcome = answer->result == DNS_NXDOMAIN ?

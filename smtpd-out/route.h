@@ -26,6 +26,7 @@ struct route_host {
 	enum dns_security address_security;	/* weakest of those found */
 	enum dns_security chain_security;	/* of the aliases alone */
 	char canonical[STR_DOMAIN_MAX];	/* name after aliases */
+	int64_t fresh_until_ms;	/* monotonic: DNS says no more than that */
 	struct outcome outcome;	/* why there is no address */
 };
 

@@ -35,6 +35,7 @@ static struct known {
 	uint16_t type;
 	enum dns_result result;
 	const char *records;
+	bool once;
 } known[ANSWERS_MAX];
 static size_t known_count, asked;
 static TAILQ_HEAD(, dns_request) requests =
@@ -42,6 +43,7 @@ static TAILQ_HEAD(, dns_request) requests =
 static struct event_base *loop;
 static bool holding;
 static enum dns_security security;
+static uint32_t ttl_s;
 
 void
 fake_dns_init(struct event_base *base)
@@ -50,6 +52,13 @@ fake_dns_init(struct event_base *base)
 	known_count = asked = 0;
 	holding = false;
 	security = DNS_SEC_UNKNOWN;
+	ttl_s = 86400;
+}
+
+void
+fake_dns_ttl(uint32_t seconds)
+{
+	ttl_s = seconds;
 }
 
 void
@@ -76,7 +85,17 @@ fake_dns_set(const char *name, uint16_t type, enum dns_result result,
 	if (k == known + known_count)
 		known_count++;
 	assert_true(known_count <= ANSWERS_MAX);
-	*k = (struct known){ name, type, result, records };
+	*k = (struct known){ name, type, result, records, false };
+}
+
+void
+fake_dns_once(const char *name, uint16_t type, enum dns_result result,
+	const char *records)
+{
+	fake_dns_set(name, type, result, records);
+	for (size_t i = 0; i < known_count; i++)
+		if (known[i].type == type && strcmp(known[i].name, name) == 0)
+			known[i].once = true;
 }
 
 void
@@ -102,6 +121,7 @@ make_answer(const struct dns_request *r, const struct known *k)
 	a->name = a->canonical = all->text;
 	a->type = r->type;
 	a->ede = -1;
+	a->ttl_s = ttl_s;
 	a->security = a->chain_security = security;
 	a->result = k == NULL ? DNS_NXDOMAIN : k->result;
 	if (a->result == DNS_LATER)
@@ -147,7 +167,7 @@ on_answer(evutil_socket_t fd, short what, void *arg)
 {
 	struct dns_request *r = arg;
 	struct dns_answer *answer;
-	const struct known *k = NULL;
+	struct known *k = NULL;
 	resolver_cb *cb = r->cb;
 
 	(void)fd;
@@ -157,6 +177,8 @@ on_answer(evutil_socket_t fd, short what, void *arg)
 		    strcmp(known[i].name, r->name) == 0)
 			k = &known[i];
 	answer = make_answer(r, k);
+	if (k != NULL && k->once)
+		k->result = DNS_LATER;
 	arg = r->arg;
 	request_free(r);
 	cb(answer, arg);

@@ -20,8 +20,13 @@ void fake_dns_clear(void);	/* checks that no request is left */
  */
 void fake_dns_set(const char *name, uint16_t type, enum dns_result,
 	const char *records);
+/* That once, and then no usable answer. */
+void fake_dns_once(const char *name, uint16_t type, enum dns_result,
+	const char *records);
 /* How well proven every answer is from now on; DNS_SEC_UNKNOWN at first. */
 void fake_dns_security(enum dns_security);
+/* How long every answer is good from now on; a day at first. */
+void fake_dns_ttl(uint32_t seconds);
 /* Short for an A record and no AAAA. */
 void fake_dns_a(const char *name, const char *address);
 

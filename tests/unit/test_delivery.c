@@ -24,6 +24,7 @@
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 #define JOBS_MAX 1200
+#define TLSA "_25._tcp."
 #define RCPTS_MAX 400
 
 struct job {
@@ -415,6 +416,26 @@ test_fallback_says_so(void **state)
 	assert_string_equal(j->last.tls, "encrypted");
 }
 
+/* Clear text is for the host whose TLS failed, not for the one that comes next
+ * because policy now rules the first out. */
+static void
+test_fallback_is_for_its_host(void **state)
+{
+	struct job *j;
+
+	(void)state;
+	fake_dns_security(DNS_SEC_SECURE);
+	fake_dns_once(TLSA "mx1.example", DNS_TYPE_TLSA, DNS_NODATA, NULL);
+	fake_dns_set(TLSA "mx2.example", DNS_TYPE_TLSA, DNS_NODATA, NULL);
+	fake_host_set("mx1.example", HOST_TLS_FAILS);
+	j = add_job("d.example", 1, -1);
+	turn(40);
+	assert_int_equal(count_verdict(j, VERDICT_DONE), 1);
+	assert_string_equal(j->last.mx, "mx2.example");
+	assert_string_equal(j->last.tls, "encrypted");
+	assert_int_equal(fake_sessions()->clear_starts, 0);
+}
+
 /* More recipients than a transaction takes, and more than a report. */
 static void
 test_many_recipients(void **state)
@@ -517,6 +538,60 @@ test_idle_session(void **state)
 	assert_int_equal(fake_sessions()->alive, 0);
 }
 
+/* What DNS said when a session was made counts no longer than it said: a
+ * domain that has got TLSA records since gets no more mail in the clear,
+ * however much there is of it and however long the session stays open. */
+static void
+test_session_outlives_its_records(void **state)
+{
+	struct job *j;
+
+	(void)state;
+	fake_dns_security(DNS_SEC_SECURE);
+	fake_dns_set("e.example", DNS_TYPE_MX, DNS_FOUND, "10 mx1.example");
+	fake_dns_set(TLSA "mx1.example", DNS_TYPE_TLSA, DNS_NODATA, NULL);
+	fake_dns_ttl(1);
+	fake_host_set("mx1.example", HOST_NO_STARTTLS);
+	use_conf("timeout { idle = 1m }");
+	for (int i = 0; i < 2; i++) {
+		j = add_job("e.example", 1, -1);
+		turn(30);
+		assert_int_equal(count_verdict(j, VERDICT_DONE), 1);
+	}
+	assert_int_equal(fake_sessions()->started, 1);	/* so far it may */
+	fake_dns_set(TLSA "mx1.example", DNS_TYPE_TLSA, DNS_FOUND, "3");
+	(void)usleep(1100000);
+	j = add_job("e.example", 1, -1);
+	turn(30);
+	assert_int_equal(count_verdict(j, VERDICT_LATER), 1);
+	assert_int_equal(fake_sessions()->clear_txns, 2);
+}
+
+/* The same for a session that never comes to rest. */
+static void
+test_busy_session_outlives_its_records(void **state)
+{
+	struct job *last;
+
+	(void)state;
+	fake_dns_security(DNS_SEC_SECURE);
+	fake_dns_set("e.example", DNS_TYPE_MX, DNS_FOUND, "10 mx1.example");
+	fake_dns_set(TLSA "mx1.example", DNS_TYPE_TLSA, DNS_NODATA, NULL);
+	fake_dns_ttl(0);
+	fake_host_set("mx1.example", HOST_HANGS_IN_DATA);
+	use_conf("limit { destination-sessions = 1 }");
+	(void)add_job("e.example", 1, -1);
+	turn(30);
+	last = add_job("e.example", 1, -1);
+	fake_dns_set(TLSA "mx1.example", DNS_TYPE_TLSA, DNS_FOUND, "3");
+	fake_host_set("mx1.example", HOST_OK);
+	fake_sessions_release();
+	turn(40);
+	assert_int_equal(count_verdict(last, VERDICT_DONE), 1);
+	assert_string_equal(last->last.tls, "dane");
+	assert_int_equal(fake_sessions()->started, 2);
+}
+
 /* The open session turns out to be dead: not the job's fault. */
 static void
 test_reused_session_dies(void **state)
@@ -559,8 +634,6 @@ test_reused_session_refuses(void **state)
 }
 
 /* ---- messages with a demand of their own (RFC 8689) ---- */
-
-#define TLSA "_25._tcp."
 
 static const struct require_case {
 	const char *name;
@@ -922,7 +995,9 @@ main(void)
 		T(test_no_clear_text_when_demanded), T(test_fallback_says_so),
 		T(test_many_recipients), T(test_attempt_is_bounded),
 		T(test_body_fd_is_closed), T(test_sessions_are_shared),
-		T(test_idle_session), T(test_reused_session_dies),
+		T(test_idle_session), T(test_session_outlives_its_records),
+		T(test_busy_session_outlives_its_records),
+		T(test_fallback_is_for_its_host), T(test_reused_session_dies),
 		T(test_reused_session_refuses), T(test_require_tls),
 		T(test_tls_optional), T(test_kinds_do_not_share),
 		T(test_kinds_take_turns), T(test_stop_when_empty),
