@@ -137,19 +137,26 @@ apply_relay(const struct conf *conf, const struct policy_host *h,
 		d->why = WHY_LOCAL;
 }
 
+/* The operator's floor for all mail: no message and no rule without override
+ * gets below it. */
+static bool
+apply_floor(const struct conf *conf, const struct policy_host *h,
+	struct demand *d)
+{
+	if ((!conf->require_tls && !conf_host_list_match(&conf->require_hosts,
+	    h->host, h->addr)) || d->level >= DEMAND_ENCRYPT)
+		return false;
+	d->level = DEMAND_ENCRYPT;
+	d->why = conf->require_tls ? WHY_REQUIRE_TLS : WHY_HOSTS_REQUIRE;
+	return true;
+}
+
 static void
 apply_lists(const struct conf *conf, const struct policy_host *h,
 	struct demand *d)
 {
-	enum demand_why why = conf->require_tls ? WHY_REQUIRE_TLS :
-		WHY_HOSTS_REQUIRE;
-	bool require = conf->require_tls || conf_host_list_match(
-		&conf->require_hosts, h->host, h->addr);
-
-	if (require && d->level < DEMAND_ENCRYPT) {
-		d->level = DEMAND_ENCRYPT;
-		d->why = why;
-	} else if (d->level == DEMAND_MAY && d->why == WHY_DEFAULT &&
+	if (!apply_floor(conf, h, d) && d->level == DEMAND_MAY &&
+	    d->why == WHY_DEFAULT &&
 	    conf_host_list_match(&conf->avoid_hosts, h->host, h->addr)) {
 		d->level = DEMAND_NONE;
 		d->why = WHY_HOSTS_AVOID;
@@ -198,7 +205,8 @@ apply_rule(const struct conf_destination *rule, const struct policy_host *h,
 }
 
 /* RFC 8689 section 4.2: TLS when it is to be had, whatever anybody has
- * published.  A rule against TLS still helps mail to arrive. */
+ * published; only what the operator promised for all mail stays.  A rule
+ * against TLS still helps mail to arrive. */
 static void
 plan_optional(const struct conf *conf, const struct policy_host *h,
 	const struct conf_destination *rule, struct policy_plan *out)
@@ -207,6 +215,7 @@ plan_optional(const struct conf *conf, const struct policy_host *h,
 	if ((rule != NULL && rule->rule.tls == CONF_TLS_NONE) ||
 	    conf_host_list_match(&conf->avoid_hosts, h->host, h->addr))
 		out->floor->level = DEMAND_NONE;
+	(void)apply_floor(conf, h, out->floor);
 }
 
 static void

@@ -40,6 +40,7 @@ struct bounce_rcpt {
 	const struct envelope_rcpt *rcpt;
 	const struct outcome *outcome;	/* what happened last */
 	const char *remote_host;	/* MX that spoke; NULL or "" if none */
+	const char *why;		/* rule that demanded TLS, or NULL */
 	int64_t last_attempt_s;		/* 0: never tried */
 };
 
@@ -48,6 +49,7 @@ struct bounce_input {
 	const struct envelope *env;	/* of the message concerned */
 	const struct bounce_rcpt *rcpts;/* those that this notice is about */
 	size_t rcpt_count;		/* at least one */
+	const char *trail;		/* "host: what; host: what", or NULL */
 	const char *hostname;		/* ours: Reporting-MTA, Message-ID */
 	const char *postmaster;		/* From: and whom to ask */
 	int64_t now_s;

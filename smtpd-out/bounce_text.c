@@ -272,6 +272,76 @@ put_event(const struct bounce_input *in, const struct bounce_rcpt *r,
 	sink_wrap(out, "        ", line);
 }
 
+/* Who demanded TLS, by the why= of the log. */
+static const struct {
+	const char *why, *text;
+} demands[] = {
+	{ "dane", "The receiving domain has published TLSA records (DANE), so "
+	    "mail goes there only over TLS with a certificate that matches "
+	    "them." },
+	{ "dane-unusable", "The receiving domain has published TLSA records "
+	    "(DANE); none can be used, so mail goes there only over TLS." },
+	{ "local", "A rule of this mail system demands TLS for this "
+	    "destination." },
+	{ "override", "A rule of this mail system decides on TLS for this "
+	    "destination." },
+	{ "require-tls", "This mail system sends nothing without TLS." },
+	{ "hosts-require-tls", "A rule of this mail system demands TLS for "
+	    "this mail server." },
+	{ "remembered", "This mail server has had TLS before, and this mail "
+	    "system does not go back behind that." },
+	{ "requiretls", "The sender demanded TLS all the way (REQUIRETLS)." },
+};
+
+/* What the receiving postmaster should mend, by the kind of failure. */
+static const char *const cures[TLS_FAILURE_COUNT] = {
+	[TLS_FAILURE_STARTTLS] = "offer STARTTLS on that server, or look for "
+	    "a firewall that takes it out of the server's answers.",
+	[TLS_FAILURE_HOST_MISMATCH] = "get a certificate with the name of the "
+	    "mail server in its subjectAltName.",
+	[TLS_FAILURE_EXPIRED] = "renew the certificate of that server.",
+	[TLS_FAILURE_NOT_TRUSTED] = "use a certificate of a known authority "
+	    "and send the whole chain, or publish TLSA records.",
+	[TLS_FAILURE_VALIDATION] = "make the certificate of that server and "
+	    "the published records (TLSA) match again, and offer TLS 1.2 or "
+	    "newer.",
+	[TLS_FAILURE_TLSA_INVALID] = "correct the TLSA records of that "
+	    "server.",
+	[TLS_FAILURE_DNSSEC_INVALID] = "look at the DNSSEC signatures of the "
+	    "domain and at its name servers: TLSA records cannot be looked "
+	    "up.",
+	[TLS_FAILURE_DANE_REQUIRED] = "publish TLSA records for that server "
+	    "and sign the zone.",
+};
+
+static void
+put_policy(const struct bounce_input *in, const struct bounce_rcpt *r,
+	struct sink *out)
+{
+	enum tls_failure failure = r->outcome->tls_failure;
+	char trail[1200];
+
+	if (failure == TLS_FAILURE_NONE || failure >= TLS_FAILURE_COUNT)
+		return;
+	for (size_t i = 0; r->why != NULL &&
+	    i < sizeof(demands) / sizeof(demands[0]); i++) {
+		if (strcmp(demands[i].why, r->why) != 0)
+			continue;
+		sink_puts(out, "\r\n");
+		sink_wrap(out, "    ", "Who demands it:");
+		sink_wrap(out, "        ", demands[i].text);
+	}
+	if (in->trail != NULL && in->trail[0] != '\0') {
+		bounce_ascii(trail, sizeof(trail), in->trail);
+		sink_puts(out, "\r\n");
+		sink_wrap(out, "    ", "Host by host:");
+		sink_wrap(out, "        ", trail);
+	}
+	sink_puts(out, "\r\n");
+	sink_wrap(out, "    ", "What the receiving postmaster should do:");
+	sink_wrap(out, "        ", cures[failure]);
+}
+
 static void
 put_rcpt(const struct bounce_input *in, const struct bounce_rcpt *r,
 	struct sink *out)
@@ -282,6 +352,8 @@ put_rcpt(const struct bounce_input *in, const struct bounce_rcpt *r,
 		strlen(r->rcpt->address));
 	sink_printf(out, "\r\n  <%s>\r\n\r\n", address);
 	put_event(in, r, out);
+	if (in->kind != BOUNCE_RELAYED)
+		put_policy(in, r, out);
 	if (in->kind != BOUNCE_FAILED)
 		return;
 	sink_puts(out, "\r\n");

@@ -4,6 +4,7 @@
 #include "config.h"
 
 #include <event2/event.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -112,6 +113,8 @@ report(struct delivery *d, bool final)
 		result.rcpt_count = 0;
 	}
 	result.final = final;
+	if (final)
+		(void)str_copy(result.trail, sizeof(result.trail), d->trail);
 	if (final || result.rcpt_count > 0)
 		d->dest->all->port.result(d->job_id, &result,
 			d->dest->all->port.arg);
@@ -171,10 +174,27 @@ take_outcome(struct rcpt *r, const struct outcome *o,
 	r->state = delivery_settled(o) ? RCPT_SETTLED : RCPT_TRIED;
 }
 
+/* Remembers what kept a host from taking the mail, for the notice. */
+static void
+note_trail(struct delivery *d, const char *host, const struct outcome *o)
+{
+	char entry[MSG_TRAIL_MAX];
+	size_t used = strlen(d->trail);
+
+	if (o->verdict == VERDICT_DONE || host[0] == '\0')
+		return;
+	(void)snprintf(entry, sizeof(entry), "%s%s: %.300s",
+		used > 0 ? "; " : "", host, o->text);
+	if (strstr(d->trail, entry + (used > 0 ? 2 : 0)) == NULL)
+		(void)str_copy(d->trail + used, sizeof(d->trail) - used,
+			entry);
+}
+
 static void
 set_all_open(struct delivery *d, const struct outcome *o,
 	const struct outcome_source *from)
 {
+	note_trail(d, from->info->host, o);
 	for (size_t i = 0; i < d->job.env->rcpt_count; i++)
 		if (d->rcpts[i].state == RCPT_OPEN)
 			take_outcome(&d->rcpts[i], o, from);
@@ -280,6 +300,7 @@ take_outcomes(struct link *l, const struct session_txn *txn)
 			again = true;
 			continue;
 		}
+		note_trail(d, from.info->host, &txn->rcpts[n].outcome);
 		take_outcome(r, &txn->rcpts[n].outcome, &from);
 		r->dsn_relayed = txn->rcpts[n].dsn_relayed;
 	}

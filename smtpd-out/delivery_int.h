@@ -40,6 +40,7 @@ struct delivery {
 	struct route *route;
 	size_t host;			/* next host of the route */
 	bool clear_next;		/* TLS failed there: without it */
+	char trail[MSG_TRAIL_MAX];	/* hosts tried in vain */
 	char answered[STR_DOMAIN_MAX];	/* host that needs no second try */
 	unsigned sessions;		/* started in this attempt */
 	struct host_policy *policy;	/* being found out for a host */

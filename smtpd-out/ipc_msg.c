@@ -229,6 +229,7 @@ enum status
 msg_result_encode(const struct msg_result *msg, struct buf *out)
 {
 	if (buf_put_u8(out, msg->final) != ST_OK ||
+	    buf_put_str(out, msg->trail) != ST_OK ||
 	    buf_put_u32(out, (uint32_t)msg->rcpt_count) != ST_OK)
 		return ST_LIMIT;
 	for (size_t i = 0; i < msg->rcpt_count; i++)
@@ -240,10 +241,13 @@ msg_result_encode(const struct msg_result *msg, struct buf *out)
 enum status
 msg_result_decode(struct reader *in, struct msg_result *msg)
 {
+	char raw[MSG_TRAIL_MAX];
 	uint32_t count;
 
 	memset(msg, 0, sizeof(*msg));
 	msg->final = reader_u8(in) != 0;
+	get_fixed(in, raw, sizeof(raw));
+	str_sanitise(msg->trail, sizeof(msg->trail), raw, strlen(raw));
 	count = reader_u32(in);
 	/* A recipient takes at least 30 bytes on the wire. */
 	if (!reader_ok(in, false) || count > ENVELOPE_RCPTS_MAX ||

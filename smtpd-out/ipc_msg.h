@@ -91,8 +91,13 @@ struct msg_rcpt_result {
 	char mx[256], ip[64];
 	char tls[16], why[24], proto[16], cipher[64];
 };
+#define MSG_TRAIL_MAX 1024
+
 struct msg_result {
 	bool final;
+	/* With `final`: "host: what happened; host: ..." of the hosts that
+	 * were tried in vain, cut; for notices. */
+	char trail[MSG_TRAIL_MAX];
 	struct msg_rcpt_result *rcpts;
 	size_t rcpt_count;
 };

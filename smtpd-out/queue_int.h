@@ -26,6 +26,7 @@ struct active {
 	enum active_rcpt_state *states;
 	size_t bytes;			/* counted against the bound */
 	int64_t started_ms;		/* monotonic */
+	char trail[MSG_TRAIL_MAX];	/* hosts tried in vain */
 	bool finishing;			/* the final result has come */
 	enum queue_gone gone;		/* its worker ended before that */
 	int64_t again_ms;		/* then: when to try again */

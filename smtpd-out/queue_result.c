@@ -107,10 +107,12 @@ queue_result(struct queue *q, uint64_t child, uint64_t job,
 		a->results[i] = msg->rcpts[n];
 		a->states[i] = ACTIVE_RESULT;
 	}
-	if (msg->final)
+	if (msg->final) {
+		(void)str_copy(a->trail, sizeof(a->trail), msg->trail);
 		result_add_final(q, a);
-	else
+	} else {
 		add_delivered(q, a);
+	}
 	return ST_OK;
 }
 
@@ -129,9 +131,13 @@ static void
 expire_result(const struct active *a, struct msg_rcpt_result *r,
 	int64_t now_ms)
 {
-	if (r->outcome.verdict == VERDICT_LATER && was_tried(a) &&
-	    schedule_expired(now_ms, a->delivery.expires_ms))
-		r->outcome = outcome_expired(r->outcome.text);
+	enum tls_failure failure = r->outcome.tls_failure;
+
+	if (r->outcome.verdict != VERDICT_LATER || !was_tried(a) ||
+	    !schedule_expired(now_ms, a->delivery.expires_ms))
+		return;
+	r->outcome = outcome_expired(r->outcome.text);
+	r->outcome.tls_failure = failure;
 }
 
 static int64_t

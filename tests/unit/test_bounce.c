@@ -223,6 +223,20 @@ static const char golden_delayed[] =
 	"STARTTLS is\n"
 	"        not offered (status 4.7.10)\n"
 	"\n"
+	"    Who demands it:\n"
+	"        The receiving domain has published TLSA records (DANE), so "
+	"mail\n"
+	"        goes there only over TLS with a certificate that matches "
+	"them.\n"
+	"\n"
+	"    Host by host:\n"
+	"        mx1.there.test: timed out; mx.there.test: no STARTTLS\n"
+	"\n"
+	"    What the receiving postmaster should do:\n"
+	"        offer STARTTLS on that server, or look for a firewall that "
+	"takes\n"
+	"        it out of the server's answers.\n"
+	"\n"
 	"Delivery will be tried until Sun, 19 Nov 2023 13:20:00 +0000. If "
 	"it does\n"
 	"not succeed by then you will get another notice.\n"
@@ -273,6 +287,8 @@ test_delayed(void **state)
 	f.in.kind = BOUNCE_DELAYED;
 	f.outcome = outcome_tls_required("mx.there.test",
 		"STARTTLS is not offered");
+	f.rcpt.why = "dane";
+	f.in.trail = "mx1.there.test: timed out; mx.there.test: no STARTTLS";
 	fixture_format(&f);
 	assert_golden(&f, golden_delayed);
 	fixture_clear(&f);

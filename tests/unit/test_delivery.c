@@ -733,8 +733,8 @@ test_tls_optional(void **state)
 	} cases[] = {
 		{ "", 0, VERDICT_LATER, "dane" },
 		{ "", ENVELOPE_TLS_OPTIONAL, VERDICT_DONE, "tls-required-no" },
-		{ "require-tls = yes", ENVELOPE_TLS_OPTIONAL, VERDICT_DONE,
-			"tls-required-no" },
+		{ "require-tls = yes", ENVELOPE_TLS_OPTIONAL, VERDICT_LATER,
+			"require-tls" },
 		{ "destination \"d.example\" { tls = encrypt "
 			"override = yes }", ENVELOPE_TLS_OPTIONAL,
 			VERDICT_LATER, "override" },
