@@ -203,11 +203,11 @@ static const char golden_delayed[] =
 	"Auto-Submitted: auto-replied\n"
 	"MIME-Version: 1.0\n"
 	"Content-Type: multipart/report; report-type=delivery-status;\n"
-	" boundary=\"=_2767b6751b569e31.00060a24181e4000\"\n"
+	" boundary=\"=_85d96415908758f0.00060a24181e4000\"\n"
 	"\n"
 	"This is a MIME-encapsulated message.\n"
 	"\n"
-	"--=_2767b6751b569e31.00060a24181e4000\n"
+	"--=_85d96415908758f0.00060a24181e4000\n"
 	"Content-Description: Notification\n"
 	"Content-Type: text/plain; charset=utf-8\n"
 	"Content-Transfer-Encoding: 7bit\n"
@@ -247,7 +247,7 @@ static const char golden_delayed[] =
 	"message are\n"
 	"attached.\n"
 	"\n"
-	"--=_2767b6751b569e31.00060a24181e4000\n"
+	"--=_85d96415908758f0.00060a24181e4000\n"
 	"Content-Description: Delivery report\n"
 	"Content-Type: message/delivery-status\n"
 	"Content-Transfer-Encoding: 7bit\n"
@@ -265,7 +265,7 @@ static const char golden_delayed[] =
 	"Last-Attempt-Date: Tue, 14 Nov 2023 22:15:00 +0000\n"
 	"Will-Retry-Until: Sun, 19 Nov 2023 13:20:00 +0000\n"
 	"\n"
-	"--=_2767b6751b569e31.00060a24181e4000\n"
+	"--=_85d96415908758f0.00060a24181e4000\n"
 	"Content-Description: Header of your message\n"
 	"Content-Type: text/rfc822-headers\n"
 	"Content-Transfer-Encoding: 7bit\n"
@@ -273,7 +273,7 @@ static const char golden_delayed[] =
 	"Message-ID: <one@here.test>\n"
 	"Subject: hello\n"
 	"\n"
-	"--=_2767b6751b569e31.00060a24181e4000--\n";
+	"--=_85d96415908758f0.00060a24181e4000--\n";
 
 static void
 test_delayed(void **state)
