@@ -137,14 +137,30 @@ apply_relay(const struct conf *conf, const struct policy_host *h,
 		d->why = WHY_LOCAL;
 }
 
+/* A host may be named by a network: for TLS one of its addresses is enough,
+ * against it all must be in the list, since any of them may be the one that is
+ * connected to. */
+static bool
+is_listed(const struct conf_host_list *list, const struct policy_host *h,
+	bool all)
+{
+	size_t count = 0;
+
+	if (conf_host_list_match(list, h->host, NULL))
+		return true;
+	for (size_t i = 0; i < h->addr_count; i++)
+		count += conf_host_list_match(list, h->host, h->addrs[i]);
+	return count > 0 && (!all || count == h->addr_count);
+}
+
 /* The operator's floor for all mail: no message and no rule without override
  * gets below it. */
 static bool
 apply_floor(const struct conf *conf, const struct policy_host *h,
 	struct demand *d)
 {
-	if ((!conf->require_tls && !conf_host_list_match(&conf->require_hosts,
-	    h->host, h->addr)) || d->level >= DEMAND_ENCRYPT)
+	if ((!conf->require_tls && !is_listed(&conf->require_hosts, h,
+	    false)) || d->level >= DEMAND_ENCRYPT)
 		return false;
 	d->level = DEMAND_ENCRYPT;
 	d->why = conf->require_tls ? WHY_REQUIRE_TLS : WHY_HOSTS_REQUIRE;
@@ -156,8 +172,7 @@ apply_lists(const struct conf *conf, const struct policy_host *h,
 	struct demand *d)
 {
 	if (!apply_floor(conf, h, d) && d->level == DEMAND_MAY &&
-	    d->why == WHY_DEFAULT &&
-	    conf_host_list_match(&conf->avoid_hosts, h->host, h->addr)) {
+	    d->why == WHY_DEFAULT && is_listed(&conf->avoid_hosts, h, true)) {
 		d->level = DEMAND_NONE;
 		d->why = WHY_HOSTS_AVOID;
 	}
@@ -213,7 +228,7 @@ plan_optional(const struct conf *conf, const struct policy_host *h,
 {
 	out->floor->why = WHY_TLS_OPTIONAL;
 	if ((rule != NULL && rule->rule.tls == CONF_TLS_NONE) ||
-	    conf_host_list_match(&conf->avoid_hosts, h->host, h->addr))
+	    is_listed(&conf->avoid_hosts, h, true))
 		out->floor->level = DEMAND_NONE;
 	(void)apply_floor(conf, h, out->floor);
 }

@@ -39,7 +39,8 @@ enum policy_message policy_message(unsigned envelope_flags);
 struct policy_host {
 	const char *destination;
 	const char *host;		/* MX host, or the configured relay */
-	const struct sockaddr *addr;	/* first address, or NULL */
+	const struct sockaddr *const *addrs;	/* any may be connected to */
+	size_t addr_count;
 	bool relay;			/* named by a local rule, not by MX */
 	enum dns_security mx;		/* of the MX RRset or its denial */
 	enum policy_message message;

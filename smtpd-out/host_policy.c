@@ -19,6 +19,7 @@ struct host_policy {
 	char destination[STR_DOMAIN_MAX];
 	const struct route_host *host;
 	uint16_t port;
+	const struct sockaddr *addrs[SESSION_ADDRS_MAX];
 	struct policy_host facts;
 	struct policy_plan plan;
 	const char *bases[DANE_BASES_MAX];
@@ -198,10 +199,13 @@ host_policy_start(struct event_base *base, struct resolver *resolver,
 	p->host = &query->route->hosts[query->host];
 	p->port = query->route->port;
 	p->fresh_until_ms = p->host->fresh_until_ms;
+	for (size_t i = 0; i < p->host->addr_count; i++)
+		p->addrs[i] = (const void *)&p->host->addrs[i].addr;
 	p->facts = (struct policy_host){
 		.destination = p->destination,
 		.host = p->host->name,
-		.addr = (const struct sockaddr *)&p->host->addrs[0].addr,
+		.addrs = p->addrs,
+		.addr_count = p->host->addr_count,
 		.relay = query->route->relay,
 		.mx = p->host->mx_security,
 		.message = query->message,

@@ -240,6 +240,7 @@ static void
 test_cases(void **state)
 {
 	struct sockaddr_in addr = { .sin_family = AF_INET };
+	const struct sockaddr *first = (const void *)&addr;
 
 	(void)state;
 	assert_int_equal(inet_pton(AF_INET, "192.0.2.7", &addr.sin_addr), 1);
@@ -248,7 +249,8 @@ test_cases(void **state)
 		struct policy_host h = a_host();
 
 		h.mx = cases[i].mx;
-		h.addr = (const struct sockaddr *)&addr;
+		h.addrs = &first;
+		h.addr_count = 1;
 		for (int f = DANE_NONE; f <= DANE_FAILED; f++) {
 			struct result r;
 			char got[64];
@@ -262,6 +264,55 @@ test_cases(void **state)
 					cases[i].want[f]);
 			result_clear(&r);
 		}
+		conf_free(&conf);
+	}
+}
+
+/* Any address of a host may be the one that is connected to. */
+static const struct {
+	const char *conf;
+	const char *addrs[2];
+	const char *want;
+} list_cases[] = {
+	{ "hosts-require-tls = {\"192.0.2.0/24\"}",
+	    { "192.0.2.7", "198.51.100.1" }, "encrypt hosts-require-tls" },
+	{ "hosts-require-tls = {\"192.0.2.0/24\"}",
+	    { "198.51.100.1", "192.0.2.7" }, "encrypt hosts-require-tls" },
+	{ "hosts-require-tls = {\"192.0.2.0/24\"}",
+	    { "198.51.100.1", NULL }, "may default" },
+	{ "hosts-avoid-tls = {\"192.0.2.0/24\"}",
+	    { "192.0.2.7", "198.51.100.1" }, "may default" },
+	{ "hosts-avoid-tls = {\"192.0.2.0/24\"}",
+	    { "192.0.2.7", "192.0.2.8" }, "none hosts-avoid-tls" },
+	{ "hosts-avoid-tls = {\"mx.example\"}",
+	    { "192.0.2.7", "198.51.100.1" }, "none hosts-avoid-tls" },
+};
+
+static void
+test_lists_of_networks(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < COUNT(list_cases); i++) {
+		struct conf *conf = read_conf(list_cases[i].conf);
+		struct sockaddr_in in[2] = { { .sin_family = AF_INET },
+			{ .sin_family = AF_INET } };
+		const struct sockaddr *addrs[2] = { (const void *)&in[0],
+			(const void *)&in[1] };
+		struct policy_host h = a_host();
+		struct result r;
+		char got[64];
+
+		h.addrs = addrs;
+		for (size_t n = 0; n < 2 && list_cases[i].addrs[n] != NULL;
+		    n++)
+			h.addr_count += (size_t)inet_pton(AF_INET,
+				list_cases[i].addrs[n], &in[n].sin_addr);
+		decide(conf, &h, DANE_NONE, &r);
+		describe(&r, got);
+		if (strcmp(got, list_cases[i].want) != 0)
+			fail_msg("%zu: %s: \"%s\"", i, list_cases[i].conf,
+				got);
+		result_clear(&r);
 		conf_free(&conf);
 	}
 }
@@ -585,6 +636,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_cases),
+		cmocka_unit_test(test_lists_of_networks),
 		cmocka_unit_test(test_combinations),
 		cmocka_unit_test(test_names), cmocka_unit_test(test_details),
 		cmocka_unit_test(test_old_versions),
