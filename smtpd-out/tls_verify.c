@@ -188,7 +188,10 @@ peer_print_matches(const SSL *ssl, const struct demand *d)
 bool
 tls_verify_done(SSL *ssl, const struct demand *d)
 {
-	bool verified = SSL_get_verify_result(ssl) == X509_V_OK &&
+	/* Without a certificate, where the cipher list allows for that, the
+	 * result is X509_V_OK. */
+	bool verified = SSL_get0_peer_certificate(ssl) != NULL &&
+		SSL_get_verify_result(ssl) == X509_V_OK &&
 		SSL_get_verify_mode(ssl) == SSL_VERIFY_PEER;
 
 	/* Nothing is verified in a resumption: we never ask for one. */

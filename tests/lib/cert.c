@@ -98,6 +98,12 @@ cert_make(struct cert *c, const struct cert_spec *spec)
 		must(SSL_CTX_set_max_proto_version(c->ctx,
 			spec->max_version) == 1);
 	}
+	if (spec->anonymous) {
+		must(SSL_CTX_set_max_proto_version(c->ctx, TLS1_2_VERSION) ==
+			1);
+		must(SSL_CTX_set_cipher_list(c->ctx, "aNULL:@SECLEVEL=0") ==
+			1);
+	}
 	EVP_PKEY_free(key);
 	EVP_PKEY_free(ca_key);
 }

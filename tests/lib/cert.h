@@ -17,6 +17,7 @@ struct cert_spec {
 	bool by_ca;
 	bool send_ca;		/* with the leaf */
 	int max_version;	/* of TLS; 0: any */
+	bool anonymous;		/* no certificate at all (TLS 1.2) */
 };
 
 struct cert {
