@@ -48,6 +48,7 @@ class Lab:
         with open(self.log(name), "ab") as out:
             process = subprocess.Popen(argv, stdin=subprocess.DEVNULL,
                                        stdout=out, stderr=out, **kw)
+        process.lab_log = self.log(name)
         self.processes.append(process)
         return process
 
@@ -59,8 +60,20 @@ class Lab:
             if result:
                 return result
             if time.monotonic() > end:
-                raise LabError("waited %ds in vain: %s" % (seconds, what))
+                raise LabError("waited %ds in vain: %s%s" % (
+                    seconds, what, self.ended()))
             time.sleep(step)
+
+    def ended(self):
+        """What the servers that have ended said last."""
+        text = ""
+        for process in self.processes:
+            if process.poll():
+                with open(process.lab_log, errors="replace") as f:
+                    text += "\n%s: exit %d: %s" % (
+                        process.args[-3:], process.returncode,
+                        f.read()[-500:])
+        return text
 
     def stop(self):
         for process in reversed(self.processes):

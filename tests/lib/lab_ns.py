@@ -110,8 +110,8 @@ def files(tmp):
     for path in ("/usr", "/etc"):
         overlay(path)
     accounts(tmp)
-    hosts = "127.0.0.1 localhost\n::1 localhost\n"
-    own_file("/etc/hosts", hosts, tmp)
+    if os.path.exists("/etc/hosts"):
+        own_file("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n", tmp)
     resolv = os.path.realpath("/etc/resolv.conf")
     if not os.path.exists(resolv):		# a link into /run, now empty
         os.makedirs(os.path.dirname(resolv), exist_ok=True)
