@@ -482,6 +482,15 @@ matches_differ(const struct conf_destination *rules, size_t n,
 	return !same;
 }
 
+/* A rule without a level is none, and nobody would look at these. */
+static bool
+has_details(const struct conf_tls_rule *r)
+{
+	return r->ca_file != NULL || r->cert_file != NULL ||
+		r->ciphers != NULL || r->sni != NULL || r->name_count > 0 ||
+		r->min_version != CONF_TLS_VERSION_DEFAULT;
+}
+
 /* What single options cannot see. */
 static const char *
 rule_fault(const struct conf_destination *d)
@@ -496,6 +505,9 @@ rule_fault(const struct conf_destination *d)
 		return "certificate and key belong together";
 	if (r->override && r->tls == CONF_TLS_AUTO)
 		return "override without a tls level";
+	if (r->tls == CONF_TLS_AUTO && has_details(r))
+		return "ca-file, certificate, ciphers, key, match-names, "
+			"min-version or sni without a tls level";
 	if (d->relay_tls && r->tls == CONF_TLS_NONE)
 		return "relay = \"smtps://...\" with tls = none";
 	if (d->auth_file != NULL && d->relay_host == NULL)
@@ -518,6 +530,10 @@ check_whole(const char *name, const struct conf *conf, char err[CONF_ERR_MAX])
 		why = "control: must be \"unix:/absolute/path\"";
 	else if (!conf->ipv4 && !conf->ipv6)
 		why = "ipv4 and ipv6 are both off: nothing could be delivered";
+	else if (conf->min_version == CONF_TLS_1_0 ||
+	    conf->min_version == CONF_TLS_1_1)
+		why = "tls: min-version: 1.2 or 1.3, also where the certificate "
+			"is verified; see opportunistic-min-version";
 	else if (conf->retry.max_ms < conf->retry.first_ms)
 		why = "retry: max is shorter than first";
 	for (size_t i = 0; why == NULL && i < conf->listen_count; i++)
