@@ -18,6 +18,8 @@
 
 #define BACKLOG 1024
 #define SYSTEMD_FIRST_FD 3
+#define ORPHAN_TRIES 20
+#define ORPHAN_PAUSE_US 50000
 
 static bool
 unix_in_use(const struct conf_addr *addr)
@@ -45,11 +47,29 @@ prepare_unix(const struct conf_addr *addr)
 		errno = EEXIST;
 		return ST_SYS;
 	}
-	if (unix_in_use(addr)) {
-		errno = EADDRINUSE;
-		return ST_DENIED;
+	for (unsigned tries = 0; unix_in_use(addr); tries++) {
+		if (tries == ORPHAN_TRIES) {
+			errno = EADDRINUSE;
+			return ST_DENIED;
+		}
+		(void)usleep(ORPHAN_PAUSE_US);
 	}
 	return unlink(path) == 0 ? ST_OK : ST_SYS;
+}
+
+/* The listener of a parent that was killed lives a moment longer than that:
+ * its address is free soon. */
+static int
+bind_patiently(int fd, const struct conf_addr *addr)
+{
+	unsigned tries = 0;
+	int rc;
+
+	while ((rc = bind(fd, (const struct sockaddr *)&addr->addr,
+	    addr->addr_len)) != 0 && errno == EADDRINUSE &&
+	    tries++ < ORPHAN_TRIES)
+		(void)usleep(ORPHAN_PAUSE_US);
+	return rc;
 }
 
 enum status
@@ -73,8 +93,7 @@ listener_open(const struct conf_addr *addr, unsigned mode, int *fd_out,
 			sizeof(on));
 	/* Born closed to everybody else; opened by mode when it is ready. */
 	mask = umask(0177);
-	if (bind(fd, (const struct sockaddr *)&addr->addr, addr->addr_len) !=
-	    0) {
+	if (bind_patiently(fd, addr) != 0) {
 		(void)umask(mask);
 		goto fail;
 	}

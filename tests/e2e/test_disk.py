@@ -56,14 +56,18 @@ def _():
     tap.match(r"^452 b'4\.3\.1", reply, "reply")
 
 
-@t.test("so does one that others have filled up to the last octet")
-def _():
-    with open(SPOOL + "/ballast", "wb", buffering=0) as f:
+def fill():
+    with open(SPOOL + "/ballast", "ab", buffering=0) as f:
         try:
             while True:
                 f.write(b"x" * 4096)
         except OSError:
             pass
+
+
+@t.test("so does one that others have filled up to the last octet")
+def _():
+    fill()
     for _ in range(5):
         try:
             kept.append(daemon.send(SENDER, "b@peer.test", "Subject: x\n\n"))
@@ -74,8 +78,13 @@ def _():
 
 @t.test("with the command: exit 75")
 def _():
-    done = daemon.run("submit", "-c", daemon.config, "-f", SENDER,
-                      "b@peer.test", stdin=TEXT.encode())
+    # The spool finds room again in its own log: that is taken as well.
+    for _ in range(20):
+        fill()
+        done = daemon.run("submit", "-c", daemon.config, "-f", SENDER,
+                          "b@peer.test", stdin=TEXT.encode())
+        if done.returncode != 0:
+            break
     tap.equal(done.returncode, 75, "exit: %r" % done.stderr)
 
 

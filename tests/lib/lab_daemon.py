@@ -141,8 +141,12 @@ class Daemon:
         return self.process.wait(seconds)
 
     def kill(self):
+        """SIGKILL; waits for the children, which notice a moment later."""
+        children = self.children()
         self.process.kill()
         self.process.wait()
+        self.lab.wait("the orphans end", lambda: not any(
+            os.path.exists("/proc/%d" % p) for p in children), 10)
 
     def reload(self):
         self.process.send_signal(signal.SIGHUP)
