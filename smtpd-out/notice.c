@@ -110,13 +110,39 @@ append(struct queue *q, struct envelope *env, struct buf *text)
 	TAILQ_INSERT_TAIL(&q->notices, n, link);
 }
 
+/* Too many recipients for one notice get two: nobody is left out. */
+static void
+format(struct queue *q, const struct bounce_input *in)
+{
+	struct bounce_input half = *in;
+	struct envelope *env = NULL;
+	struct buf text;
+	unsigned flags = 0;
+	enum status st;
+
+	buf_init(&text, NOTICE_MAX);
+	st = bounce_format(in, &text, &flags);
+	if (st == ST_OK)
+		env = bounce_envelope(in, flags);
+	if (env != NULL) {
+		append(q, env, &text);
+	} else if (st != ST_OK && in->rcpt_count > 1) {
+		half.rcpt_count = in->rcpt_count / 2;
+		format(q, &half);
+		half.rcpts = in->rcpts + half.rcpt_count;
+		half.rcpt_count = in->rcpt_count - half.rcpt_count;
+		format(q, &half);
+	} else {
+		log_error("notice", "sender", in->env->sender, "reason",
+			"cannot be made", NULL);
+	}
+	buf_clear(&text);
+}
+
 static enum status
 make_one(struct queue *q, struct bounce_input *in, uint64_t message_id)
 {
 	uint8_t *body = NULL;
-	struct envelope *env;
-	struct buf text;
-	unsigned flags = 0;
 	enum status st;
 
 	st = read_body(q, message_id, bounce_body_wanted(in), &body,
@@ -125,15 +151,7 @@ make_one(struct queue *q, struct bounce_input *in, uint64_t message_id)
 		return ST_OK;	/* removed by the operator: nobody is told */
 	/* A body that cannot be read is no reason to keep silent. */
 	in->body = body;
-	buf_init(&text, NOTICE_MAX);
-	st = bounce_format(in, &text, &flags);
-	env = st == ST_OK ? bounce_envelope(in, flags) : NULL;
-	if (env != NULL)
-		append(q, env, &text);
-	else
-		log_error("notice", "sender", in->env->sender, "reason",
-			"cannot be made", NULL);
-	buf_clear(&text);
+	format(q, in);
 	free(body);
 	return ST_OK;
 }

@@ -433,6 +433,58 @@ test_foreign_answers(void **state)
 	assert_empty();
 }
 
+/* More than one notice can hold: then there are several, and each recipient is
+ * in one of them. */
+static void
+test_notice_about_many(void **state)
+{
+	enum { MANY = 9000 };
+	struct envelope *env = envelope_new("s@x.example");
+	struct msg_result msg = { .final = true, .rcpt_count = MANY };
+	char address[40], said[OUTCOME_TEXT_MAX];
+	size_t named = 0, notices = 0;
+	struct job *job;
+
+	(void)state;
+	for (int i = 0; i < MANY; i++) {
+		(void)snprintf(address, sizeof(address), "u%05d@y.example",
+			i);
+		(void)envelope_add_rcpt(env, address, "y.example");
+	}
+	(void)fq_submit_env(env, "Subject: test\r\n\r\nHello\r\n");
+	fq_turn();
+	job = fq_job("y.example");
+	assert_int_equal(job->msg.env->rcpt_count, MANY);
+	memset(said, 'x', sizeof(said) - 1);
+	said[sizeof(said) - 1] = '\0';
+	msg.rcpts = xcalloc(MANY, sizeof(msg.rcpts[0]));
+	for (size_t i = 0; i < MANY; i++) {
+		msg.rcpts[i].rcpt_id = job->msg.env->rcpts[i].id;
+		msg.rcpts[i].outcome = outcome_reply(SCOPE_RCPT, STAGE_RCPT,
+			550, "5.1.1", said);
+	}
+	assert_int_equal(queue_result(fq, WORKER_ID, job->id, &msg), ST_OK);
+	job->answered = true;
+	free(msg.rcpts);
+	fq_turn();
+	assert_int_equal(fq_stats().bounced, MANY);
+	fq_advance(1000);
+	while ((job = fq_job("x.example")) != NULL) {
+		const char *at = job->body;
+
+		while ((at = strstr(at, "Final-Recipient:")) != NULL) {
+			named++;
+			at++;
+		}
+		notices++;
+		fq_answer(job, 250);
+	}
+	assert_int_equal(named, MANY);
+	assert_true(notices > 1 && notices <= 4);
+	fq_turn();
+	assert_empty();
+}
+
 /* A notice about a message with REQUIRETLS has its headers alone, needs what it
  * needed, and is the end of it when it cannot be delivered. */
 static void
@@ -1000,7 +1052,7 @@ main(void)
 		T(test_body_file), T(test_body_file_faults),
 		T(test_bad_one_in_batch), T(test_file_twice),
 		T(test_inject_gone), T(test_later), T(test_never),
-		T(test_notice_requires_tls),
+		T(test_notice_about_many), T(test_notice_requires_tls),
 		T(test_no_notice), T(test_parts), T(test_incomplete_final),
 		T(test_foreign_answers), T(test_expiry), T(test_last_attempt),
 		T(test_expiry_of_a_killer), T(test_expiry_while_held),
