@@ -12,9 +12,10 @@ Connections to its address go to the upstream server, with the attack:
     cut       the connection is cut at STARTTLS
     mitm      TLS with the attacker's own certificate
     tls11     ... and no newer than TLS 1.1
+    tap       every byte is passed on, TLS from the first one too
 
-attacker.clear has what it could read: the lines that came in clear text, and
-in the last two modes, those within its TLS.
+attacker.clear has what it could read: the lines that came in clear text; in
+mitm and tls11 those within its TLS; in tap whatever the client sent.
 """
 
 import re
@@ -26,10 +27,11 @@ import lab_ns
 
 
 class Attacker:
-    def __init__(self, lab, address, upstream, mode, cert=None):
+    def __init__(self, lab, address, upstream, mode, cert=None,
+                 port=25):
         lab_ns.add_address(address)
         self.address, self.upstream = address, upstream
-        self.mode, self.cert = mode, cert
+        self.mode, self.cert, self.port = mode, cert, port
         self.clear = []
         self.connections = 0
         self.sock = lab_ns.in_internet(self.listen)
@@ -38,7 +40,7 @@ class Attacker:
     def listen(self):
         s = socket.socket()
         s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        s.bind((self.address, 25))
+        s.bind((self.address, self.port))
         s.listen(64)
         return s
 
@@ -51,7 +53,7 @@ class Attacker:
 
     def attack(self, client):
         server = lab_ns.in_internet(
-            socket.create_connection, (self.upstream, 25))
+            socket.create_connection, (self.upstream, self.port))
         try:
             Wire(self, client, server).run()
         except OSError:
@@ -144,6 +146,8 @@ class Wire:
         def copy(source, to):
             try:
                 while data := source.recv(65536):
+                    if self.a.mode == "tap" and source is self.client:
+                        self.a.clear.append(data)
                     to.sendall(data)
             except OSError:
                 pass
@@ -158,6 +162,9 @@ class Wire:
         other.join()
 
     def run(self):
+        if self.a.mode == "tap":
+            self.blind()
+            return
         self.client.sendall(self.reply())
         while True:
             line = self.line(self.client)

@@ -224,7 +224,8 @@ spool_directory = {dir}/spool
 log_file_path = {dir}/log/%slog
 pid_file_path = {dir}/exim.pid
 local_interfaces = <; {address}
-daemon_smtp_ports = 25
+daemon_smtp_ports = {ports}
+tls_on_connect_ports = {smtps}
 domainlist local_domains = {domains}
 tls_advertise_hosts = *
 tls_certificate = {cert}
@@ -246,6 +247,9 @@ queue_run_max = 0
 
 begin acl
 check_rcpt:
+  deny message = authentication required
+       condition = ${{if inlist{{$received_port}}{{{auth_ports}}}}}
+       !authenticated = *
   accept domains = +local_domains
          verify = recipient
   deny message = relay not permitted
@@ -271,13 +275,34 @@ maildir:
 
 begin retry
 * * F,1h,1m
+
+begin authenticators
+{authenticators}
+"""
+
+AUTHENTICATOR = """
+{name}:
+  driver = plaintext
+  public_name = {public}
+  server_prompts = {prompts}
+  server_condition = ${{if and{{ {{eq{{${user_at}}}{{{user}}}}} \\
+    {{eq{{${password_at}}}{{{password}}}}} }}}}
+  server_set_id = ${user_at}
+  server_advertise_condition = ${{if and{{ {{def:tls_in_cipher}} \\
+    {{!eq{{$received_port}}{{{never}}}}} }}}}
 """
 
 
 class Exim(Maildirs):
-    """Exim (with GnuTLS, unlike all others here): users as for Postfix."""
+    """Exim (with GnuTLS, unlike all others here): users as for Postfix.
 
-    def __init__(self, lab, address, users, host="mx.exim.test"):
+    smtps is a port for TLS from the first byte; plain and login are ports on
+    which nothing goes without AUTH of that name, as account."""
+
+    smtps, plain, login = 465, 587, 588
+    account = None		# (user, password)
+
+    def __init__(self, lab, address, users, host="mx.exim.test", names=()):
         self.lab = lab
         self.address = address
         self.host = host
@@ -286,7 +311,28 @@ class Exim(Maildirs):
         self.mail = os.path.join(self.dir, "mail")
         self.log_file = os.path.join(self.dir, "log", "mainlog")
         lab_ns.add_address(address)
-        self.cert = lab.ca.cert(host)
+        self.cert = lab.ca.cert(host, *names)
+
+    def service(self):
+        """Ports and authenticators, as fields of the configuration."""
+        if self.account is None:
+            return {"ports": "25", "smtps": "", "auth_ports": "",
+                    "authenticators": ""}
+        return {"ports": "25 : %d : %d : %d" % (self.smtps, self.plain,
+                                                self.login),
+                "smtps": self.smtps,
+                "auth_ports": "%d:%d" % (self.plain, self.login),
+                "authenticators": self.authenticator(
+                    "plain", ":", 2, self.login) + self.authenticator(
+                    "login", '"Username:: : Password::"', 1, self.plain)}
+
+    def authenticator(self, name, prompts, at, never):
+        """Offered under TLS but on the port never; at tells where the user
+        stands in what the client says, before the password."""
+        return AUTHENTICATOR.format(
+            name=name, public=name.upper(), prompts=prompts, never=never,
+            user_at="auth%d" % at, password_at="auth%d" % (at + 1),
+            user=self.account[0], password=self.account[1])
 
     def start(self):
         exim = pwd.getpwnam("Debian-exim")
@@ -305,7 +351,7 @@ class Exim(Maildirs):
             f.write(EXIM.format(
                 dir=self.dir, host=self.host, address=self.address,
                 domains=":".join(domains),
-                cert=self.cert[0], key=key))
+                cert=self.cert[0], key=key, **self.service()))
         with open(os.path.join(self.dir, "users"), "w") as f:
             for u in self.users:
                 f.write("%s: %s\n" % (u, "/".join(u.split("@")[::-1])))
