@@ -21,6 +21,7 @@
 
 #define BATCH 64			/* read from the index at once */
 #define ACTIVE_BYTES_MAX (64U << 20)	/* inline bodies out with workers */
+#define WALK_MAX 512			/* looked at in one turn */
 #define SCAN_MIN_MS 20			/* between walks */
 #define SCAN_MAX_MS 60000		/* a walk at least this often */
 #define SCAN_FULL_MS 1000
@@ -268,18 +269,23 @@ work_pump(struct queue *q)
 {
 	struct spool_delivery ds[BATCH];
 	int64_t now_ms = clock_wall_ms();
-	size_t count = 0;
+	size_t count = 0, seen = 0;
 
-	while (q->walking && !is_full(q)) {
+	/* Rows that no worker takes fill nothing: they would all be passed by
+	 * in one turn, however many there are. */
+	while (q->walking && !is_full(q) && seen < WALK_MAX) {
 		if (spool_due(q->spool, now_ms, &q->cursor, ds, BATCH,
 		    &count) != ST_OK) {
 			log_error("queue-walk", "detail",
 				spool_error(q->spool), NULL);
 			count = 0;
 		}
+		seen += count;
 		if (start_batch(q, ds, count) && count < BATCH)
 			rest(q, now_ms);
 	}
+	if (seen >= WALK_MAX)
+		work_due_at(q, now_ms);
 }
 
 static void
@@ -289,10 +295,11 @@ on_due(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	if (!q->walking)
+	if (!q->walking) {
 		memset(&q->cursor, 0, sizeof(q->cursor));
+		q->skipped = false;
+	}
 	q->walking = true;
-	q->skipped = false;
 	work_pump(q);
 	if (q->walking)		/* full: results pump, this is for safety */
 		work_due_at(q, clock_wall_ms() + SCAN_FULL_MS);

@@ -30,6 +30,7 @@ size_t fq_job_count;
 struct request fq_requests[2000];
 uint64_t fq_worker;
 bool fq_send_fails;
+size_t fq_asked;
 struct msg_policy_host fq_told[FQ_TOLD_MAX];
 size_t fq_told_count;
 uint64_t fq_told_worker;
@@ -87,6 +88,7 @@ worker_for(const char *destination, size_t bytes, void *arg)
 	assert_ptr_equal(arg, &fq);
 	assert_true(destination[0] != '\0');
 	assert_true(bytes <= IPC_PAYLOAD_MAX);
+	fq_asked++;
 	return fq_worker;
 }
 
@@ -226,6 +228,7 @@ fq_setup(void **state)
 	fq_told_count = 0;
 	fq_worker = WORKER_ID;
 	fq_send_fails = false;
+	fq_asked = 0;
 	next_request = 0;
 	memset(fq_requests, 0, sizeof(fq_requests));
 	for (size_t i = 0; i < 2000; i++)

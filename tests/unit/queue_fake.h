@@ -36,6 +36,7 @@ extern size_t fq_job_count;
 extern struct request fq_requests[2000];	/* by request number */
 extern uint64_t fq_worker;	/* 0: none can take a job */
 extern bool fq_send_fails;
+extern size_t fq_asked;		/* how often for a worker */
 #define FQ_TOLD_MAX 1000
 extern struct msg_policy_host fq_told[FQ_TOLD_MAX];	/* to workers */
 extern size_t fq_told_count;

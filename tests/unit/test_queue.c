@@ -797,6 +797,28 @@ test_worker_comes_up(void **state)
 	assert_int_equal(fq_job_count, 5);
 }
 
+/* However much waits for a worker that takes nothing, a turn of the loop looks
+ * at a part of it, and nothing is forgotten. */
+static void
+test_long_walk(void **state)
+{
+	(void)state;
+	fq_worker = 0;
+	for (int i = 0; i < 1900; i++)
+		fq_submit("s@x.example", "a@y.example");
+	fq_turn();
+	for (int i = 0; i < 20; i++) {
+		(void)usleep(25000);
+		fq_asked = 0;
+		fq_turn();
+		assert_true(fq_asked <= 1000);
+	}
+	fq_worker = WORKER_ID;
+	for (int i = 0; i < 40 && fq_job_count < 1900; i++)
+		fq_run_ms(50);
+	assert_int_equal(fq_job_count, 1900);
+}
+
 static void
 test_flush(void **state)
 {
@@ -1061,7 +1083,7 @@ main(void)
 		T(test_worker_gone_after_final),
 		T(test_worker_gone_with_refusal), T(test_send_fails),
 		T(test_active_bound), T(test_worker_comes_up), T(test_flush),
-		T(test_many_kicks), T(test_removed_meanwhile), T(test_stop),
+		T(test_many_kicks), T(test_long_walk), T(test_removed_meanwhile), T(test_stop),
 		T(test_restart), T(test_results_not_stored), T(test_random),
 	};
 
