@@ -14,13 +14,14 @@ import tap
 from lab_tlsa import der, tlsa
 
 GOOD4, OTHER4, CLEAR4 = "198.51.100.10", "198.51.100.12", "198.51.100.11"
-NAMED4, DEAD4 = "198.51.100.13", "203.0.113.25"
+NAMED4, EXIM4 = "198.51.100.13", "198.51.100.20"
 SENDER = "alice@sender.test"
 
 net = lab.Lab()
 good = net.ca.cert("mx.good.test", "mx.rule.test")
 other = net.ca.cert("mx.other.test")
 named = net.ca.cert("mx.named.test", "named.test")
+gnutls = net.ca.cert("mx.exim.test")
 
 
 def one(address, *records):
@@ -49,6 +50,9 @@ domains = {
     "pkixusage.test": one(OTHER4, tlsa(1, 1, 1, other[0])),
     "short.test": one(OTHER4, "_25._tcp.mx TLSA 3 1 1 abcdef"),
     "shortclear.test": one(CLEAR4, "_25._tcp.mx TLSA 3 1 1 abcdef"),
+    # another server, with another TLS library
+    "exim.test": one(EXIM4, tlsa(3, 1, 1, gnutls[0])),
+    "eximwrong.test": one(EXIM4, WRONG),
     # STARTTLS missing or stripped
     "stripped.test": one(CLEAR4, tlsa(3, 1, 1, good[0])),
     # several hosts, each with its own decision
@@ -104,6 +108,10 @@ postfix.listen(OTHER4, **chain(other))
 postfix.listen(NAMED4, **chain(named))
 postfix.listen(CLEAR4, smtpd_tls_security_level="none")
 postfix.start()
+exim = lab_mta.Exim(net, EXIM4, ["ann@exim.test", "ann@eximwrong.test"],
+                    host="mx.exim.test")
+exim.cert = gnutls
+exim.start()
 
 PRINT = hashlib.sha256(der(other[0], 0)).hexdigest()
 KEYPRINT = hashlib.sha256(der(other[0], 1)).hexdigest()
@@ -167,6 +175,23 @@ for _name, _type in (("wrong.test", "validation-failure"),
     def _(name=_name, result=_type):
         line = deliver(name, "deferred", why="dane", result_type=result)
         tap.match(r"^4\.7\.", line["dsn"], "code")
+
+
+@t.test("DANE verified with Exim")
+def _():
+    daemon.mail(SENDER, "ann@exim.test", "to Exim")
+    line = daemon.delivery(15, to="ann@exim.test", status="sent")
+    tap.equal(line["tls"], "dane", "tls=")
+    exim.expect("ann@exim.test")
+
+
+@t.test("DANE not met by Exim: nothing arrives")
+def _():
+    daemon.mail(SENDER, "ann@eximwrong.test", "to Exim")
+    line = daemon.delivery(15, to="ann@eximwrong.test", status="deferred")
+    tap.equal(line["result_type"], "validation-failure", "result_type=")
+    tap.equal(exim.messages("ann@eximwrong.test"), [], "mailbox")
+    tap.true("ann@eximwrong.test" not in exim.log_text(), "Exim heard of it")
 
 
 @t.test("STARTTLS stripped from a DANE domain: nothing arrives")
