@@ -176,7 +176,9 @@ cmd_run(int argc, char **argv)
 		free(text);
 		return EX_OK;
 	}
-	log_init("parent", conf->log_target, conf->log_level);
+	/* What keeps us from starting is said where it is seen, also when the
+	 * log is syslog. */
+	log_init("parent", LOG_TO_STDERR, conf->log_level);
 	status = leave_root(conf);
 	if (status != EX_OK) {
 		conf_free(&conf);

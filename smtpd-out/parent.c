@@ -614,6 +614,7 @@ run(struct parent *p)
 	if (!sandbox_supported())
 		log_warn("sandbox", "state", "off: built with sanitizers",
 			NULL);
+	log_init("parent", p->conf->log_target, p->conf->log_level);
 	start_generation(p);
 	(void)event_base_dispatch(p->base);
 	if (!queue_flush(p->queue)) {
