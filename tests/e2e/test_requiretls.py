@@ -8,6 +8,7 @@ import pwd
 import socket
 import ssl
 import subprocess
+import time
 import warnings
 
 import common		# noqa: F401
@@ -422,6 +423,26 @@ def _():
     tap.equal(s.starttls(context=context(
         maximum_version=ssl.TLSVersion.TLSv1_2))[0], 220, "TLS 1.2")
     s.close()
+
+
+def cpu_ticks(pid):
+    with open("/proc/%d/stat" % pid) as f:
+        return sum(map(int, f.read().rsplit(")", 1)[1].split()[11:13]))
+
+
+@t.test("a part of a TLS record keeps nobody busy")
+def _():
+    pid = daemon.pids("inject")[0]
+    s = daemon.smtp(TLS_PORT)
+    tap.equal(s.starttls(context=context())[0], 220, "STARTTLS")
+    raw = socket.socket(fileno=os.dup(s.sock.fileno()))
+    raw.sendall(b"\x17\x03\x03\x01\x00half of it")
+    time.sleep(0.2)
+    before = cpu_ticks(pid)
+    time.sleep(1)
+    tap.true(cpu_ticks(pid) - before < 20, "inject waits")
+    raw.close()
+    s.sock.close()
 
 
 @t.test("a certificate that cannot be read: no STARTTLS, and an error")
