@@ -189,11 +189,16 @@ class Postfix(Maildirs):
 
     def start(self):
         self.write()
-        self.process = self.lab.spawn(
-            ["/usr/lib/postfix/sbin/master", "-c", self.dir + "/conf", "-s"],
-            name="postfix", internet=True)
-        self.lab.wait("postfix listens", lambda: all(
-            accepts(a) for a, _ in self.listeners))
+        for _ in range(2):	# one master in a hundred ends at once
+            self.process = self.lab.spawn(
+                ["/usr/lib/postfix/sbin/master", "-c", self.dir + "/conf",
+                 "-s"], name="postfix", internet=True)
+            self.lab.wait("Postfix listens", lambda: self.process.poll()
+                          or all(accepts(a) for a, _ in self.listeners))
+            if self.process.poll() is None:
+                return
+            print("# Postfix ended: %r" % self.log_text()[-500:])
+        raise OSError("Postfix does not start")
 
     def sessions(self):
         """What Postfix says at the end of each session: a list of dicts like
