@@ -532,8 +532,8 @@ check_whole(const char *name, const struct conf *conf, char err[CONF_ERR_MAX])
 		why = "ipv4 and ipv6 are both off: nothing could be delivered";
 	else if (conf->min_version == CONF_TLS_1_0 ||
 	    conf->min_version == CONF_TLS_1_1)
-		why = "tls: min-version: 1.2 or 1.3, also where the certificate "
-			"is verified; see opportunistic-min-version";
+		why = "tls: min-version: only 1.2 or 1.3; for the rest there "
+			"is opportunistic-min-version";
 	else if (conf->retry.max_ms < conf->retry.first_ms)
 		why = "retry: max is shorter than first";
 	for (size_t i = 0; why == NULL && i < conf->listen_count; i++)
