@@ -247,21 +247,33 @@ results_apply(struct queue *q)
 }
 
 static void
-results_done(struct queue *q)
+one_done(struct queue *q, struct result_op *op)
 {
-	struct result_op *op;
+	TAILQ_REMOVE(&q->results, op, link);
+	result_done(q, op);
+	result_op_free(&op);
+}
+
+static void
+notices_done(struct queue *q)
+{
 	struct notice_op *n;
 
-	while ((op = TAILQ_FIRST(&q->results)) != NULL) {
-		TAILQ_REMOVE(&q->results, op, link);
-		result_done(q, op);
-		result_op_free(&op);
-	}
 	TAILQ_FOREACH(n, &q->notices, link) {
 		log_accepted(n->env);
 		work_start_message(q, n->env, n->body, n->body_len);
 	}
 	notice_list_clear(&q->notices);
+}
+
+static void
+results_done(struct queue *q)
+{
+	struct result_op *op;
+
+	while ((op = TAILQ_FIRST(&q->results)) != NULL)
+		one_done(q, op);
+	notices_done(q);
 	q->results_failing = false;
 }
 
@@ -290,6 +302,14 @@ apply_results(struct queue *q, void *arg)
 {
 	(void)arg;
 	return results_apply(q);
+}
+
+static enum status
+apply_result(struct queue *q, void *arg)
+{
+	enum status st = result_apply(q, arg);
+
+	return st == ST_OK ? notices_apply(q) : st;
 }
 
 static enum status
@@ -336,6 +356,28 @@ commit_remembered(struct queue *q)
 	remember_drop(q);
 }
 
+/* Each result alone, those of one delivery in their order: what can be stored
+ * is, so that it is not sent again after a restart. */
+static void
+results_singly(struct queue *q)
+{
+	struct result_op *op, *next;
+	struct active *a;
+
+	TAILQ_FOREACH(a, &q->actives, link)
+		a->unstored = false;
+	for (op = TAILQ_FIRST(&q->results); op != NULL; op = next) {
+		next = TAILQ_NEXT(op, link);
+		if (!op->active->unstored &&
+		    transaction(q, apply_result, op) == ST_OK) {
+			one_done(q, op);
+			notices_done(q);
+		} else {
+			op->active->unstored = true;
+		}
+	}
+}
+
 /* The batch failed: results alone, then each submission alone. */
 static void
 commit_singly(struct queue *q)
@@ -353,6 +395,9 @@ commit_singly(struct queue *q)
 				status_name(st), "detail",
 				spool_error(q->spool), NULL);
 		q->results_failing = true;
+		/* A full disk has room again for all or for none. */
+		if (st != ST_FULL)
+			results_singly(q);
 		add_timer(q->commit_ev, RETRY_COMMIT_MS);
 	}
 	while ((op = TAILQ_FIRST(&q->submits)) != NULL) {

@@ -28,6 +28,7 @@ struct active {
 	int64_t started_ms;		/* monotonic */
 	char trail[MSG_TRAIL_MAX];	/* hosts tried in vain */
 	bool finishing;			/* the final result has come */
+	bool unstored;			/* an earlier result still waits */
 	enum queue_gone gone;		/* its worker ended before that */
 	int64_t again_ms;		/* then: when to try again */
 };

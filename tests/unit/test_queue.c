@@ -102,9 +102,9 @@ test_disk_full_by_limit(void **state)
 }
 
 static void
-limit_pages(const char *pragma)
+run_sql(const char *sql)
 {
-	assert_int_equal(sqlite3_exec(fq_spool->db, pragma, NULL, NULL,
+	assert_int_equal(sqlite3_exec(fq_spool->db, sql, NULL, NULL,
 		NULL), SQLITE_OK);
 }
 
@@ -118,7 +118,7 @@ test_disk_full(void **state)
 
 	(void)state;
 	memset(body, 'x', 900000);
-	limit_pages("PRAGMA max_page_count = 60");
+	run_sql("PRAGMA max_page_count = 60");
 	small = fq_submit("s@x.example", "a@y.example");
 	large = fq_submit_env(big, body);
 	after = fq_submit("s@x.example", "a@z.example");
@@ -126,7 +126,7 @@ test_disk_full(void **state)
 	assert_true(fq_requests[small].accepted != 0);
 	assert_int_equal(fq_requests[large].rejected, 452);
 	assert_true(fq_requests[after].accepted != 0);
-	limit_pages("PRAGMA max_page_count = 100000");
+	run_sql("PRAGMA max_page_count = 100000");
 	large = fq_submit_env(fq_envelope("s@x.example", "a@y.example"),
 		body);
 	fq_turn();
@@ -797,6 +797,34 @@ test_worker_comes_up(void **state)
 	assert_int_equal(fq_job_count, 5);
 }
 
+/* The results of a message that is damaged on disk cannot be stored: those of
+ * others are, so that a restart does not send these again. */
+static void
+test_damaged_message(void **state)
+{
+	struct job *j;
+
+	(void)state;
+	fq_submit("s@x.example", "a@y.example b@y.example");
+	fq_turn();
+	run_sql("DELETE FROM message");
+	fq_submit("s@x.example", "c@z.example");
+	fq_turn();
+	j = fq_job("y.example");
+	fq_answer_one(j, 0, 250, false);
+	fq_answer_one(j, 1, 250, true);
+	fq_turn();
+	fq_answer(fq_job("z.example"), 550);
+	fq_run_ms(1200);
+	assert_int_equal(fq_stats().bounced, 1);
+	assert_int_equal(fq_spool_stats().deliveries, 2);	/* and notice */
+	assert_false(queue_flush(fq));
+	fq_restart();
+	fq_run_ms(100);
+	assert_null(fq_job("z.example"));
+	assert_non_null(fq_job("x.example"));
+}
+
 /* However much waits for a worker that takes nothing, a turn of the loop looks
  * at a part of it, and nothing is forgotten. */
 static void
@@ -1084,7 +1112,7 @@ main(void)
 		T(test_worker_gone_with_refusal), T(test_send_fails),
 		T(test_active_bound), T(test_worker_comes_up), T(test_flush),
 		T(test_many_kicks), T(test_long_walk),
-		T(test_removed_meanwhile), T(test_stop),
+		T(test_damaged_message), T(test_removed_meanwhile), T(test_stop),
 		T(test_restart), T(test_results_not_stored), T(test_random),
 	};
 
