@@ -1112,7 +1112,8 @@ main(void)
 		T(test_worker_gone_with_refusal), T(test_send_fails),
 		T(test_active_bound), T(test_worker_comes_up), T(test_flush),
 		T(test_many_kicks), T(test_long_walk),
-		T(test_damaged_message), T(test_removed_meanwhile), T(test_stop),
+		T(test_damaged_message),
+		T(test_removed_meanwhile), T(test_stop),
 		T(test_restart), T(test_results_not_stored), T(test_random),
 	};
 
