@@ -75,6 +75,7 @@ domains = {
     "past.test": one(CLEAR4), "listed.test": one(CLEAR4),
     "avoid.test": one(NAMED4), "weak.test": one(OTHER4, WRONG),
     "weaker.test": one(OTHER4, WRONG),
+    "floor.test": one(CLEAR4), "above.test": one(OTHER4),
     "hosted.test": one(CLEAR4), "ca.test": one(GOOD4),
 }
 unsigned = {
@@ -297,6 +298,27 @@ def _():
     deliver("weaker.test", tls="encrypted", why="override")
     tap.true(daemon.events("policy-overridden", destination="weaker.test"),
              "warning")
+
+
+@t.test("require-tls, after a reload: nothing arrives in the clear")
+def _():
+    daemon.configure(**{"require-tls": True})
+    daemon.reload()
+    net.wait("the reload", lambda: daemon.events("reloaded"))
+    deliver("floor.test", "deferred", why="require-tls",
+            result_type="starttls-not-supported")
+    deliver("above.test", tls="encrypted", why="require-tls")
+
+
+@t.test("require-tls holds for TLS-Required: No as well")
+def _():
+    to = "ann@floor.test"
+    seen = len(daemon.deliveries(to=to))
+    daemon.send(SENDER, to, "Subject: x\nTLS-Required: No\n\nsecret\n")
+    line = net.wait("the delivery line",
+                    lambda: daemon.deliveries(to=to)[seen:])[0]
+    tap.equal((line["status"], line["why"]), ("deferred", "require-tls"),
+              "delivery")
 
 
 t.run()
