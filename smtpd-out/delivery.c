@@ -17,108 +17,10 @@
 
 #define SESSIONS_PER_ATTEMPT 10	/* hosts and fallbacks tried in one attempt */
 #define SHARED_MS 3600000	/* no session takes jobs for longer */
-#define RESULT_PART 100		/* recipients in one RESULT */
 
 static void next_host(struct delivery *);
 
-/* Where an outcome comes from, for the log. */
-struct outcome_source {
-	const struct session_info *info;
-	enum demand_level level;
-	enum demand_why why;
-};
-
-/* ---- outcomes ---- */
-
-bool
-delivery_settled(const struct outcome *o)
-{
-	switch (o->verdict) {
-	case VERDICT_DONE:
-		return true;
-	case VERDICT_NEVER:
-		return o->scope != SCOPE_HOST;
-	case VERDICT_LATER:
-		return o->maybe_duplicate || o->scope == SCOPE_DESTINATION;
-	case VERDICT_NONE:
-		break;
-	}
-	return false;
-}
-
-/* "Later" from any host outweighs "never" that speaks for one host. */
-static bool
-old_stands(const struct outcome *old, const struct outcome *new)
-{
-	return !delivery_settled(new) && old->verdict == VERDICT_LATER &&
-		new->verdict == VERDICT_NEVER;
-}
-
-struct outcome
-delivery_merge(const struct outcome *old, const struct outcome *new)
-{
-	return old_stands(old, new) ? *old : *new;
-}
-
-/* ---- results to the parent ---- */
-
-/* What the connection had: a session under a demand that verifies is not up
- * before it is met. */
-static const char *
-achieved(const struct rcpt *r)
-{
-	if (!r->info.tls_active)
-		return "none";
-	return r->level <= DEMAND_ENCRYPT ? "encrypted" :
-		demand_level_name(r->level);
-}
-
-static void
-fill_result(const struct delivery *d, size_t i, struct msg_rcpt_result *out)
-{
-	const struct rcpt *r = &d->rcpts[i];
-
-	memset(out, 0, sizeof(*out));
-	out->rcpt_id = d->job.env->rcpts[i].id;
-	out->dsn_relayed = r->dsn_relayed;
-	out->outcome = r->outcome;
-	(void)str_copy(out->mx, sizeof(out->mx), r->info.host);
-	(void)str_copy(out->ip, sizeof(out->ip), r->info.ip);
-	(void)str_copy(out->tls, sizeof(out->tls), achieved(r));
-	(void)str_copy(out->why, sizeof(out->why), demand_why_name(r->why));
-	(void)str_copy(out->proto, sizeof(out->proto), r->info.proto);
-	(void)str_copy(out->cipher, sizeof(out->cipher), r->info.cipher);
-}
-
-/* Sends what is settled (with `final`: everything) and not yet reported. */
-static void
-report(struct delivery *d, bool final)
-{
-	struct msg_rcpt_result part[RESULT_PART];
-	struct msg_result result = { .rcpts = part };
-	size_t count = d->job.env->rcpt_count;
-
-	for (size_t i = 0; i < count; i++) {
-		struct rcpt *r = &d->rcpts[i];
-
-		if (r->state == RCPT_REPORTED || (!final &&
-		    r->outcome.verdict != VERDICT_DONE))
-			continue;
-		r->state = RCPT_REPORTED;
-		fill_result(d, i, &part[result.rcpt_count++]);
-		if (result.rcpt_count < RESULT_PART)
-			continue;
-		d->dest->all->port.result(d->job_id, &result,
-			d->dest->all->port.arg);
-		result.rcpt_count = 0;
-	}
-	result.final = final;
-	if (final)
-		(void)str_copy(result.trail, sizeof(result.trail), d->trail);
-	if (final || result.rcpt_count > 0)
-		d->dest->all->port.result(d->job_id, &result,
-			d->dest->all->port.arg);
-}
+/* ---- the end of a job ---- */
 
 void
 delivery_free(struct delivery **dp)
@@ -152,88 +54,12 @@ finish(struct delivery *d)
 			if (dest->all->stopping)
 				goto drop;
 		}
-	report(d, true);
+	delivery_report(d, true);
 drop:
 	TAILQ_REMOVE(&dest->jobs, d, link);
 	dest->running--;
 	dest->all->jobs--;
 	delivery_free(&d);
-}
-
-/* An outcome, and what is known of the host that it comes from. */
-static void
-take_outcome(struct rcpt *r, const struct outcome *o,
-	const struct outcome_source *from)
-{
-	if (!old_stands(&r->outcome, o)) {
-		r->outcome = *o;
-		r->info = *from->info;
-		r->level = from->level;
-		r->why = from->why;
-	}
-	r->state = delivery_settled(o) ? RCPT_SETTLED : RCPT_TRIED;
-}
-
-/* Remembers what kept a host from taking the mail, for the notice. */
-static void
-note_trail(struct delivery *d, const char *host, const struct outcome *o)
-{
-	char entry[MSG_TRAIL_MAX];
-	size_t used = strlen(d->trail);
-
-	if (o->verdict == VERDICT_DONE || host[0] == '\0')
-		return;
-	(void)snprintf(entry, sizeof(entry), "%s%s: %.300s",
-		used > 0 ? "; " : "", host, o->text);
-	if (strstr(d->trail, entry + (used > 0 ? 2 : 0)) == NULL)
-		(void)str_copy(d->trail + used, sizeof(d->trail) - used,
-			entry);
-}
-
-static void
-set_all_open(struct delivery *d, const struct outcome *o,
-	const struct outcome_source *from)
-{
-	note_trail(d, from->info->host, o);
-	for (size_t i = 0; i < d->job.env->rcpt_count; i++)
-		if (d->rcpts[i].state == RCPT_OPEN)
-			take_outcome(&d->rcpts[i], o, from);
-}
-
-/* A host that was not connected to, or none. */
-static void
-set_all_without(struct delivery *d, const struct outcome *o,
-	const char *host, enum demand_why why)
-{
-	struct session_info info = { .tls_active = false };
-	const struct outcome_source from = { .info = &info, .why = why };
-
-	(void)str_copy(info.host, sizeof(info.host), host);
-	set_all_open(d, o, &from);
-}
-
-/* Recipients that another host may still help are open again. */
-static size_t
-reopen(struct delivery *d)
-{
-	size_t open = 0;
-
-	for (size_t i = 0; i < d->job.env->rcpt_count; i++) {
-		if (d->rcpts[i].state == RCPT_TRIED)
-			d->rcpts[i].state = RCPT_OPEN;
-		open += d->rcpts[i].state == RCPT_OPEN;
-	}
-	return open;
-}
-
-static size_t
-count_open(const struct delivery *d)
-{
-	size_t open = 0;
-
-	for (size_t i = 0; i < d->job.env->rcpt_count; i++)
-		open += d->rcpts[i].state == RCPT_OPEN;
-	return open;
 }
 
 /* ---- transactions ---- */
@@ -300,8 +126,8 @@ take_outcomes(struct link *l, const struct session_txn *txn)
 			again = true;
 			continue;
 		}
-		note_trail(d, from.info->host, &txn->rcpts[n].outcome);
-		take_outcome(r, &txn->rcpts[n].outcome, &from);
+		delivery_note(d, from.info->host, &txn->rcpts[n].outcome);
+		delivery_take(r, &txn->rcpts[n].outcome, &from);
 		r->dsn_relayed = txn->rcpts[n].dsn_relayed;
 	}
 	return again;
@@ -346,7 +172,7 @@ leave(struct link *l)
 	struct delivery *d = l->job;
 
 	l->job = NULL;
-	if (reopen(d) == 0 || d->dest->all->stopping) {
+	if (delivery_reopen(d) == 0 || d->dest->all->stopping) {
 		finish(d);
 	} else if (d->route == NULL) {
 		/* It came to an open session: that host has answered. */
@@ -365,7 +191,7 @@ start_over(struct link *l)
 	struct delivery *d = l->job;
 
 	l->job = NULL;
-	(void)reopen(d);
+	(void)delivery_reopen(d);
 	if (d->dest->all->stopping)
 		finish(d);
 	else
@@ -410,11 +236,11 @@ on_session_done(struct session *session, struct session_txn *txn, void *arg)
 	bool again = take_outcomes(l, txn);
 
 	(void)session;
-	report(l->job, false);
+	delivery_report(l->job, false);
 	/* More recipients than one transaction takes: ready() goes on. */
 	if (again)
 		start_over(l);
-	else if (count_open(l->job) == 0)
+	else if (delivery_count_open(l->job) == 0)
 		leave(l);
 }
 
@@ -451,7 +277,7 @@ job_lost_session(struct link *l, const struct outcome *why, bool tls_failed)
 		return;
 	}
 	if (o.verdict != VERDICT_NONE)
-		set_all_open(d, &o, &from);
+		delivery_settle_open(d, &o, &from);
 	/* No policy demands TLS: the same host again, in the clear, on a new
 	 * connection (RFC 7435), and never without saying so. */
 	if (tls_failed && l->demand->level == DEMAND_MAY && d->route != NULL) {
@@ -529,8 +355,8 @@ skip_host(struct delivery *d, const struct host_policy_result *result)
 
 	/* To go on in the clear was meant for this one. */
 	d->clear_next = false;
-	set_all_without(d, &result->why, host, result->rule);
-	if (reopen(d) == 0)
+	delivery_settle_without(d, &result->why, host, result->rule);
+	if (delivery_reopen(d) == 0)
 		finish(d);
 	else
 		next_host(d);
@@ -587,8 +413,8 @@ next_host(struct delivery *d)
 			start_policy(d, host);
 			return;
 		}
-		set_all_without(d, &h->outcome, h->name, WHY_DEFAULT);
-		if (reopen(d) == 0)
+		delivery_settle_without(d, &h->outcome, h->name, WHY_DEFAULT);
+		if (delivery_reopen(d) == 0)
 			break;
 	}
 	finish(d);
@@ -605,7 +431,7 @@ on_route(struct route *route, void *arg)
 	if (dest->all->stopping) {
 		finish(d);
 	} else if (route->host_count == 0) {
-		set_all_without(d, &route->outcome, "", WHY_DEFAULT);
+		delivery_settle_without(d, &route->outcome, "", WHY_DEFAULT);
 		finish(d);
 	} else {
 		next_host(d);

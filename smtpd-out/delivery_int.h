@@ -98,6 +98,34 @@ void delivery_attach(struct link *, struct delivery *);
  * made under less (RFC 8689 section 4.2.1). */
 enum policy_message delivery_message(const struct delivery *);
 
+/* delivery_result.c */
+/* Where an outcome comes from, for the log. */
+struct outcome_source {
+	const struct session_info *info;
+	enum demand_level level;
+	enum demand_why why;
+};
+
+/* Tells the parent what is settled (with `final`: everything) and was not
+ * told yet. */
+void delivery_report(struct delivery *, bool final);
+/* An outcome, and what is known of the host that it comes from. */
+void delivery_take(struct rcpt *, const struct outcome *,
+	const struct outcome_source *);
+/* Remembers what kept a host from taking the mail, for the notice. */
+void delivery_note(struct delivery *, const char *host,
+	const struct outcome *);
+/* For all open recipients; the second: of a host that was not connected to,
+ * or of none (""). */
+void delivery_settle_open(struct delivery *, const struct outcome *,
+	const struct outcome_source *);
+void delivery_settle_without(struct delivery *, const struct outcome *,
+	const char *host, enum demand_why);
+/* Recipients that another host may still help are open again; how many are
+ * open. */
+size_t delivery_reopen(struct delivery *);
+size_t delivery_count_open(const struct delivery *);
+
 /* deliveries.c */
 /* The next job; with `message`, the next of that kind. */
 struct delivery *dest_take_waiting(struct dest *,
