@@ -105,21 +105,25 @@ class Ca:
 
     EC = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
 
-    def cert(self, *names):
-        """Returns (certificate file, key file) for the names."""
+    def cert(self, *names, days=30, san=True, trusted=True):
+        """Returns (certificate file, key file) for the names.  days may be
+        negative: expired; san=False: the first name is but the subject's
+        common name; trusted=False: signed by itself."""
         if not os.path.exists(self.file):
             self.openssl("req", "-x509", *self.EC, "-nodes", "-days", "30",
                          "-subj", "/CN=Lab CA", "-keyout", self.key,
                          "-out", self.file)
         self.made += 1
         base = os.path.join(self.dir, "%d-%s" % (self.made, names[0]))
-        san = ",".join("DNS:" + n for n in names)
+        alt = ["-addext", "subjectAltName=" + ",".join("DNS:" + n
+                                                       for n in names)] * san
+        subject = "/CN=" + (names[0] if len(names[0]) < 64 else "long")
         # OpenSSL 3.0 signs with another key only by way of a request.
-        self.openssl("req", "-new", *self.EC, "-nodes", "-subj", "/CN=" + names[0],
-                     "-addext", "subjectAltName=" + san,
-                     "-keyout", base + ".key", "-out", base + ".csr")
-        self.openssl("x509", "-req", "-in", base + ".csr", "-CA", self.file,
-                     "-CAkey", self.key, "-CAcreateserial", "-days", "30",
+        self.openssl("req", "-new", *self.EC, "-nodes", "-subj", subject,
+                     *alt, "-keyout", base + ".key", "-out", base + ".csr")
+        self.openssl("x509", "-req", "-in", base + ".csr", *(
+            ["-CA", self.file, "-CAkey", self.key, "-CAcreateserial"]
+            if trusted else ["-key", base + ".key"]), "-days", str(days),
                      "-copy_extensions", "copy", "-out", base + ".pem")
         return base + ".pem", base + ".key"
 
