@@ -47,6 +47,9 @@ tls_failure_name(enum tls_failure failure)
 		[TLS_FAILURE_TLSA_INVALID] = "tlsa-invalid",
 		[TLS_FAILURE_DNSSEC_INVALID] = "dnssec-invalid",
 		[TLS_FAILURE_DANE_REQUIRED] = "dane-required",
+		[TLS_FAILURE_STS_FETCH] = "sts-policy-fetch-error",
+		[TLS_FAILURE_STS_INVALID] = "sts-policy-invalid",
+		[TLS_FAILURE_STS_WEBPKI] = "sts-webpki-invalid",
 	};
 
 	if ((size_t)failure >= sizeof(names) / sizeof(names[0]))

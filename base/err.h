@@ -75,6 +75,9 @@ enum tls_failure {
 	TLS_FAILURE_TLSA_INVALID,	/* tlsa-invalid */
 	TLS_FAILURE_DNSSEC_INVALID,	/* dnssec-invalid */
 	TLS_FAILURE_DANE_REQUIRED,	/* dane-required */
+	TLS_FAILURE_STS_FETCH,		/* sts-policy-fetch-error */
+	TLS_FAILURE_STS_INVALID,	/* sts-policy-invalid */
+	TLS_FAILURE_STS_WEBPKI,		/* sts-webpki-invalid */
 	TLS_FAILURE_COUNT
 };
 

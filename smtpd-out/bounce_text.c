@@ -312,6 +312,12 @@ static const char *const cures[TLS_FAILURE_COUNT] = {
 	    "up.",
 	[TLS_FAILURE_DANE_REQUIRED] = "publish TLSA records for that server "
 	    "and sign the zone.",
+	[TLS_FAILURE_STS_FETCH] = "serve the MTA-STS policy file of the "
+	    "domain again (https://mta-sts.DOMAIN/.well-known/mta-sts.txt).",
+	[TLS_FAILURE_STS_INVALID] = "correct the MTA-STS policy file of the "
+	    "domain.",
+	[TLS_FAILURE_STS_WEBPKI] = "get a valid certificate for the server "
+	    "that has the MTA-STS policy file of the domain.",
 };
 
 static void
