@@ -20,7 +20,7 @@
 
 struct tls_client {
 	SSL_CTX *ctx;
-	const struct conf *conf;
+	struct tls_setting set;
 };
 
 struct tls {
@@ -48,7 +48,8 @@ tls_client_new(const struct conf *conf, char err[TLS_ERROR_MAX])
 {
 	struct tls_client *client = xcalloc(1, sizeof(*client));
 
-	client->conf = conf;
+	client->set.conf = conf;
+	client->set.stores = tls_stores_new();
 	ERR_clear_error();
 	client->ctx = SSL_CTX_new(TLS_client_method());
 	if (client->ctx == NULL ||
@@ -74,6 +75,7 @@ tls_client_free(struct tls_client **client)
 {
 	if (*client == NULL)
 		return;
+	tls_stores_free(&(*client)->set.stores);
 	SSL_CTX_free((*client)->ctx);
 	mem_free(client);
 }
@@ -102,7 +104,7 @@ tls_new(struct tls_client *client, const struct tls_params *params, int fd,
 	tls->demand = params->demand;
 	tls->ssl = SSL_new(client->ctx);
 	if (tls->ssl == NULL || SSL_set_fd(tls->ssl, fd) != 1 ||
-	    !tls_verify_apply(tls->ssl, params->demand, client->conf) ||
+	    !tls_verify_apply(tls->ssl, params->demand, &client->set) ||
 	    (name != NULL && SSL_set_tlsext_host_name(tls->ssl, name) != 1))
 		goto fail;
 	SSL_set_connect_state(tls->ssl);

@@ -96,17 +96,14 @@ apply_dane(SSL *ssl, const struct demand *d)
 }
 
 static bool
-apply_pkix(SSL *ssl, const struct demand *d, const struct conf *conf)
+apply_pkix(SSL *ssl, const struct demand *d, const struct tls_setting *set)
 {
-	X509_STORE *store = X509_STORE_new();
-	const char *file = d->ca_file != NULL ? d->ca_file : conf->ca_file;
+	X509_STORE *store = tls_stores_get(set->stores, d->ca_file != NULL ?
+		d->ca_file : set->conf->ca_file);
 
 	if (store == NULL || d->name_count == 0 ||
-	    X509_STORE_load_file(store, file) != 1 ||
-	    SSL_set0_verify_cert_store(ssl, store) != 1) {
-		X509_STORE_free(store);
+	    SSL_set1_verify_cert_store(ssl, store) != 1)
 		return false;
-	}
 	SSL_set_verify(ssl, SSL_VERIFY_PEER, NULL);
 	return apply_names(ssl, d);
 }
@@ -148,13 +145,13 @@ print_matches(X509 *cert, const struct demand *d)
 /* ---- before the handshake ---- */
 
 static bool
-apply_level(SSL *ssl, const struct demand *d, const struct conf *conf)
+apply_level(SSL *ssl, const struct demand *d, const struct tls_setting *set)
 {
 	switch (d->level) {
 	case DEMAND_DANE:
 		return apply_dane(ssl, d);
 	case DEMAND_PKIX:
-		return apply_pkix(ssl, d, conf);
+		return apply_pkix(ssl, d, set);
 	case DEMAND_FINGERPRINT:
 		return d->print_count > 0;
 	case DEMAND_NONE:
@@ -166,11 +163,12 @@ apply_level(SSL *ssl, const struct demand *d, const struct conf *conf)
 }
 
 bool
-tls_verify_apply(SSL *ssl, const struct demand *d, const struct conf *conf)
+tls_verify_apply(SSL *ssl, const struct demand *d,
+	const struct tls_setting *set)
 {
 	SSL_set_verify(ssl, SSL_VERIFY_NONE, NULL);
-	return apply_versions(ssl, d, conf) && apply_certificate(ssl, d) &&
-		apply_level(ssl, d, conf);
+	return apply_versions(ssl, d, set->conf) && apply_certificate(ssl, d) &&
+		apply_level(ssl, d, set);
 }
 
 /* ---- after it ---- */

@@ -13,10 +13,18 @@
 #include "base/conf.h"
 #include "base/err.h"
 #include "policy/demand.h"
+#include "smtpd-out/tls_store.h"
+
+/* What all connections have in common. */
+struct tls_setting {
+	const struct conf *conf;
+	struct tls_stores *stores;
+};
 
 /* False when the demand cannot be applied whole: the connection must then not
  * be made. */
-bool tls_verify_apply(SSL *, const struct demand *, const struct conf *);
+bool tls_verify_apply(SSL *, const struct demand *,
+	const struct tls_setting *);
 
 /* After a handshake that succeeded: what was demanded is there.  Asked of every
  * connection, whatever the library said before. */
