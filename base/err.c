@@ -34,27 +34,92 @@ status_name(enum status st)
 	return names[st];
 }
 
+/* Result types of RFC 8460 section 4.3, and what to tell people of them. */
+static const struct failure_row {
+	const char *name, *meaning, *cure;
+} failures[TLS_FAILURE_COUNT] = {
+	[TLS_FAILURE_NONE] = { "none", "nothing failed", "nothing" },
+	[TLS_FAILURE_STARTTLS] = { "starttls-not-supported",
+	    "the mail server did not offer STARTTLS, or refused it",
+	    "offer STARTTLS on that server, or look for a firewall that takes "
+	    "it out of the server's answers." },
+	[TLS_FAILURE_HOST_MISMATCH] = { "certificate-host-mismatch",
+	    "the certificate does not name the mail server",
+	    "get a certificate with the name of the mail server in its "
+	    "subjectAltName." },
+	[TLS_FAILURE_EXPIRED] = { "certificate-expired",
+	    "the certificate of the mail server has expired",
+	    "renew the certificate of that server." },
+	[TLS_FAILURE_NOT_TRUSTED] = { "certificate-not-trusted",
+	    "the certificate is not issued by an authority that the sender "
+	    "trusts, or its chain was not sent whole",
+	    "use a certificate of a known authority and send the whole chain, "
+	    "or publish TLSA records." },
+	[TLS_FAILURE_VALIDATION] = { "validation-failure",
+	    "the TLS handshake failed, or the server did not fit the "
+	    "published policy",
+	    "make the certificate of that server and the published records "
+	    "(TLSA) match again, and offer TLS 1.2 or newer." },
+	[TLS_FAILURE_TLSA_INVALID] = { "tlsa-invalid",
+	    "TLSA records are published, but none of them can be used",
+	    "correct the TLSA records of that server." },
+	[TLS_FAILURE_DNSSEC_INVALID] = { "dnssec-invalid",
+	    "the DNS answers could not be had or not be proven by DNSSEC",
+	    "look at the DNSSEC signatures of the domain and at its name "
+	    "servers: TLSA records cannot be looked up." },
+	[TLS_FAILURE_DANE_REQUIRED] = { "dane-required",
+	    "the sender demands DANE, and there are no usable TLSA records",
+	    "publish TLSA records for that server and sign the zone." },
+	[TLS_FAILURE_STS_FETCH] = { "sts-policy-fetch-error",
+	    "the MTA-STS policy file could not be fetched",
+	    "make the policy file answer at https://mta-sts.DOMAIN/.well-known"
+	    "/mta-sts.txt with status 200, text/plain and no redirect." },
+	[TLS_FAILURE_STS_INVALID] = { "sts-policy-invalid",
+	    "the MTA-STS policy file is malformed",
+	    "correct the MTA-STS policy file: version, mode, max_age and an mx "
+	    "line for each mail server." },
+	[TLS_FAILURE_STS_WEBPKI] = { "sts-webpki-invalid",
+	    "the web server of the MTA-STS policy has no valid certificate",
+	    "give the web server a certificate of a known authority for "
+	    "mta-sts.DOMAIN, and renew it in time." },
+};
+
+static const struct failure_row *
+failure_row(enum tls_failure failure)
+{
+	static const struct failure_row unknown = { "unknown",
+		"a kind of failure that is not known here",
+		"ask the sender of the report what it means." };
+
+	return (size_t)failure < TLS_FAILURE_COUNT ? &failures[failure] :
+		&unknown;
+}
+
 const char *
 tls_failure_name(enum tls_failure failure)
 {
-	static const char *const names[] = {
-		[TLS_FAILURE_NONE] = "none",
-		[TLS_FAILURE_STARTTLS] = "starttls-not-supported",
-		[TLS_FAILURE_HOST_MISMATCH] = "certificate-host-mismatch",
-		[TLS_FAILURE_EXPIRED] = "certificate-expired",
-		[TLS_FAILURE_NOT_TRUSTED] = "certificate-not-trusted",
-		[TLS_FAILURE_VALIDATION] = "validation-failure",
-		[TLS_FAILURE_TLSA_INVALID] = "tlsa-invalid",
-		[TLS_FAILURE_DNSSEC_INVALID] = "dnssec-invalid",
-		[TLS_FAILURE_DANE_REQUIRED] = "dane-required",
-		[TLS_FAILURE_STS_FETCH] = "sts-policy-fetch-error",
-		[TLS_FAILURE_STS_INVALID] = "sts-policy-invalid",
-		[TLS_FAILURE_STS_WEBPKI] = "sts-webpki-invalid",
-	};
+	return failure_row(failure)->name;
+}
 
-	if ((size_t)failure >= sizeof(names) / sizeof(names[0]))
-		return "unknown";
-	return names[failure];
+enum tls_failure
+tls_failure_parse(const char *name)
+{
+	for (unsigned i = TLS_FAILURE_NONE + 1; i < TLS_FAILURE_COUNT; i++)
+		if (strcmp(failures[i].name, name) == 0)
+			return (enum tls_failure)i;
+	return TLS_FAILURE_NONE;
+}
+
+const char *
+tls_failure_meaning(enum tls_failure failure)
+{
+	return failure_row(failure)->meaning;
+}
+
+const char *
+tls_failure_cure(enum tls_failure failure)
+{
+	return failure_row(failure)->cure;
 }
 
 const char *

@@ -82,6 +82,11 @@ enum tls_failure {
 };
 
 const char *tls_failure_name(enum tls_failure);
+/* TLS_FAILURE_NONE when there is no such result type. */
+enum tls_failure tls_failure_parse(const char *name);
+/* For people: what was seen, and what the receiving postmaster should do. */
+const char *tls_failure_meaning(enum tls_failure);
+const char *tls_failure_cure(enum tls_failure);
 
 #define OUTCOME_TEXT_MAX 512
 #define OUTCOME_ENHANCED_MAX 12

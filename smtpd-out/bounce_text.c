@@ -293,33 +293,6 @@ static const struct {
 	{ "requiretls", "The sender demanded TLS all the way (REQUIRETLS)." },
 };
 
-/* What the receiving postmaster should mend, by the kind of failure. */
-static const char *const cures[TLS_FAILURE_COUNT] = {
-	[TLS_FAILURE_STARTTLS] = "offer STARTTLS on that server, or look for "
-	    "a firewall that takes it out of the server's answers.",
-	[TLS_FAILURE_HOST_MISMATCH] = "get a certificate with the name of the "
-	    "mail server in its subjectAltName.",
-	[TLS_FAILURE_EXPIRED] = "renew the certificate of that server.",
-	[TLS_FAILURE_NOT_TRUSTED] = "use a certificate of a known authority "
-	    "and send the whole chain, or publish TLSA records.",
-	[TLS_FAILURE_VALIDATION] = "make the certificate of that server and "
-	    "the published records (TLSA) match again, and offer TLS 1.2 or "
-	    "newer.",
-	[TLS_FAILURE_TLSA_INVALID] = "correct the TLSA records of that "
-	    "server.",
-	[TLS_FAILURE_DNSSEC_INVALID] = "look at the DNSSEC signatures of the "
-	    "domain and at its name servers: TLSA records cannot be looked "
-	    "up.",
-	[TLS_FAILURE_DANE_REQUIRED] = "publish TLSA records for that server "
-	    "and sign the zone.",
-	[TLS_FAILURE_STS_FETCH] = "serve the MTA-STS policy file of the "
-	    "domain again (https://mta-sts.DOMAIN/.well-known/mta-sts.txt).",
-	[TLS_FAILURE_STS_INVALID] = "correct the MTA-STS policy file of the "
-	    "domain.",
-	[TLS_FAILURE_STS_WEBPKI] = "get a valid certificate for the server "
-	    "that has the MTA-STS policy file of the domain.",
-};
-
 static void
 put_policy(const struct bounce_input *in, const struct bounce_rcpt *r,
 	struct sink *out)
@@ -345,7 +318,7 @@ put_policy(const struct bounce_input *in, const struct bounce_rcpt *r,
 	}
 	sink_puts(out, "\r\n");
 	sink_wrap(out, "    ", "What the receiving postmaster should do:");
-	sink_wrap(out, "        ", cures[failure]);
+	sink_wrap(out, "        ", tls_failure_cure(failure));
 }
 
 static void

@@ -223,6 +223,19 @@ test_names(void **state)
 		"unknown");
 	assert_string_equal(outcome_stage_name((enum outcome_stage)99),
 		"none");
+	for (int f = 0; f < TLS_FAILURE_COUNT; f++) {
+		enum tls_failure failure = (enum tls_failure)f;
+
+		assert_non_null(tls_failure_name(failure));
+		assert_non_null(tls_failure_meaning(failure));
+		assert_non_null(tls_failure_cure(failure));
+		assert_int_equal(tls_failure_parse(tls_failure_name(failure)),
+			failure);
+	}
+	assert_int_equal(TLS_FAILURE_COUNT, 12);
+	assert_string_equal(tls_failure_name((enum tls_failure)99), "unknown");
+	assert_non_null(tls_failure_cure((enum tls_failure)99));
+	assert_int_equal(tls_failure_parse("unknown"), TLS_FAILURE_NONE);
 	assert_string_equal(outcome_verdict_name(VERDICT_DONE), "sent");
 	assert_string_equal(outcome_verdict_name(VERDICT_LATER), "deferred");
 	assert_string_equal(outcome_verdict_name(VERDICT_NEVER), "bounced");
