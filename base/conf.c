@@ -2,8 +2,9 @@
  * Configuration text into struct conf.
  *
  * libconfuse reads the syntax; to it every option is a string.  What an option
- * may hold and where it goes is one table per section here, used twice: while
- * libconfuse still knows the line number (validation) and afterwards (storing).
+ * may hold and where it goes is one table per section (conf_table.c), used
+ * twice: while libconfuse still knows the line number (validation) and
+ * afterwards (storing).
  */
 #include "config.h"
 
@@ -20,194 +21,6 @@
 #include "base/conf_int.h"
 #include "base/mem.h"
 #include "base/str.h"
-
-#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
-#define AT(member) offsetof(struct conf, member)
-#define LISTEN_AT(member) offsetof(struct conf_listen, member)
-#define DEST_AT(member) offsetof(struct conf_destination, member)
-
-/* clang-format off */
-static const char *const dnssec_words[] =
-	{ "validate", "trust-ad", "off", NULL };
-static const char *const log_words[] = { "stderr", "syslog", NULL };
-static const char *const level_words[] =
-	{ "error", "warn", "info", "debug", NULL };
-static const char *const protocol_words[] = { "smtp", "lmtp", NULL };
-static const char *const bare_words[] = { "refuse", "normalise", NULL };
-static const char *const tls_words[] =
-	{ "auto", "none", "may", "encrypt", "dane-only", "pkix", "fingerprint",
-	NULL };
-static const char *const version_words[] =
-	{ "default", "1.0", "1.1", "1.2", "1.3", NULL };
-static const char *const insecure_mx_words[] =
-	{ "dane", "encrypt", "may", NULL };
-static const char *const remember_words[] =
-	{ "off", "warn", "require", NULL };
-
-/* name, kind, where, default (NULL: none), min, max, words */
-static const struct conf_row root_rows[] = {
-	{ "hostname", ROW_HOST, AT(hostname), NULL, 0, 0, NULL },
-	{ "spool", ROW_TEXT, AT(spool),
-	    "sqlite:" LOCALSTATEDIR "/spool/smtpd-out", 0, 0, NULL },
-	{ "control", ROW_TEXT, AT(control),
-	    "unix:" RUNSTATEDIR "/smtpd-out/control", 0, 0, NULL },
-	{ "user", ROW_TEXT, AT(user), "smtpd-out", 0, 0, NULL },
-	{ "postmaster", ROW_TEXT, AT(postmaster), NULL, 0, 0, NULL },
-	{ "workers", ROW_UINT, AT(workers), "0", 0, 64, NULL },
-	{ "smtp-port", ROW_PORT, AT(smtp_port), "25", 1, 65535, NULL },
-	{ "ipv4", ROW_BOOL, AT(ipv4), "yes", 0, 0, NULL },
-	{ "ipv6", ROW_BOOL, AT(ipv6), "yes", 0, 0, NULL },
-	{ "sandbox", ROW_BOOL, AT(sandbox), "yes", 0, 0, NULL },
-	{ "require-tls", ROW_BOOL, AT(require_tls), "no", 0, 0, NULL },
-	{ "remember-tls", ROW_WORD, AT(remember_tls), "warn", 0, 0,
-	    remember_words },
-	{ "log", ROW_WORD, AT(log_target), "stderr", 0, 0, log_words },
-	{ "log-level", ROW_WORD, AT(log_level), "info", 0, 0, level_words },
-};
-static const struct conf_row resolver_rows[] = {
-	{ "dnssec", ROW_WORD, AT(resolver.dnssec), "validate", 0, 0,
-	    dnssec_words },
-	{ "trust-anchor", ROW_TEXT, AT(resolver.trust_anchor),
-	    "/usr/share/dns/root.key", 0, 0, NULL },
-	{ "timeout", ROW_MS, AT(resolver.timeout_ms), "2s", 10, 60000, NULL },
-	{ "lookup-timeout", ROW_MS, AT(resolver.lookup_ms), "20s", 10, 600000,
-	    NULL },
-	{ "tries", ROW_UINT, AT(resolver.tries), "2", 1, 10, NULL },
-	{ "cache-entries", ROW_SIZE_T, AT(resolver.cache_entries), "20000", 0,
-	    10000000, NULL },
-	{ "min-ttl", ROW_S, AT(resolver.min_ttl_s), "5s", 0, 86400, NULL },
-	{ "max-ttl", ROW_S, AT(resolver.max_ttl_s), "1d", 1, 604800, NULL },
-	{ "clock-skew", ROW_S, AT(resolver.skew_s), "5m", 0, 86400, NULL },
-	{ "nsec3-iterations", ROW_UINT, AT(resolver.nsec3_iterations), "50", 0,
-	    150, NULL },
-};
-static const struct conf_row retry_rows[] = {
-	{ "first", ROW_MS, AT(retry.first_ms), "5m", 1, INT64_MAX, NULL },
-	{ "max", ROW_MS, AT(retry.max_ms), "1h", 1, INT64_MAX, NULL },
-	{ "expire", ROW_MS, AT(retry.expire_ms), "5d", 1, 31536000000, NULL },
-	{ "delay-notice", ROW_MS, AT(retry.delay_notice_ms), "4h", 0, INT64_MAX,
-	    NULL },
-	{ "growth", ROW_UINT, AT(retry.factor_percent), "200", 100, 1000,
-	    NULL },
-};
-static const struct conf_row timeout_rows[] = {
-	{ "connect", ROW_MS, AT(timeout.connect_ms), "30s", 1, 3600000, NULL },
-	{ "banner", ROW_MS, AT(timeout.banner_ms), "5m", 1, 3600000, NULL },
-	{ "command", ROW_MS, AT(timeout.command_ms), "5m", 1, 3600000, NULL },
-	{ "mail", ROW_MS, AT(timeout.mail_ms), "5m", 1, 3600000, NULL },
-	{ "rcpt", ROW_MS, AT(timeout.rcpt_ms), "5m", 1, 3600000, NULL },
-	{ "data", ROW_MS, AT(timeout.data_ms), "2m", 1, 3600000, NULL },
-	{ "block", ROW_MS, AT(timeout.block_ms), "3m", 1, 3600000, NULL },
-	{ "data-end", ROW_MS, AT(timeout.data_end_ms), "10m", 1, 3600000,
-	    NULL },
-	{ "rset", ROW_MS, AT(timeout.rset_ms), "1m", 1, 3600000, NULL },
-	{ "quit", ROW_MS, AT(timeout.quit_ms), "5s", 1, 3600000, NULL },
-	{ "tls", ROW_MS, AT(timeout.tls_ms), "1m", 1, 3600000, NULL },
-	{ "idle", ROW_MS, AT(timeout.idle_ms), "2s", 0, 3600000, NULL },
-};
-static const struct conf_row limit_rows[] = {
-	{ "message-size", ROW_BYTES, AT(limit.message_bytes), "50M", 1024,
-	    1ULL << 40, NULL },
-	{ "recipients", ROW_UINT, AT(limit.recipients), "1000", 1, 10000,
-	    NULL },
-	{ "sessions", ROW_UINT, AT(limit.sessions), "1000", 1, 100000, NULL },
-	{ "sessions-per-client", ROW_UINT, AT(limit.sessions_per_client),
-	    "200", 1, 100000, NULL },
-	{ "line", ROW_UINT, AT(limit.line_bytes), "998", 500, 1000000, NULL },
-	{ "submit-idle", ROW_MS, AT(limit.inject_command_ms), "5m", 1, 3600000,
-	    NULL },
-	{ "submit-time", ROW_MS, AT(limit.inject_session_ms), "1h", 1,
-	    86400000, NULL },
-	{ "hops", ROW_UINT, AT(limit.hops), "50", 1, 1000, NULL },
-	{ "active", ROW_UINT, AT(limit.active), "5000", 1, 1000000, NULL },
-	{ "destination-sessions", ROW_UINT, AT(limit.destination_sessions),
-	    "20", 1, 10000, NULL },
-	{ "session-recipients", ROW_UINT, AT(limit.session_rcpts), "100", 1,
-	    10000, NULL },
-	{ "inline-body", ROW_BYTES, AT(limit.inline_bytes), "256K", 0,
-	    4ULL << 20, NULL },
-	{ "bounce-body", ROW_BYTES, AT(limit.bounce_bytes), "50K", 0,
-	    1ULL << 20, NULL },
-	{ "free-space", ROW_BYTES, AT(limit.free_bytes), "16M", 0, 1ULL << 50,
-	    NULL },
-};
-static const struct conf_row tls_rows[] = {
-	{ "ca-file", ROW_FILE, AT(ca_file),
-	    "/etc/ssl/certs/ca-certificates.crt", 0, 0, NULL },
-	{ "min-version", ROW_WORD, AT(min_version), "1.2", 0, 0,
-	    version_words },
-	{ "opportunistic-min-version", ROW_WORD, AT(may_min_version), "1.2", 0,
-	    0, version_words },
-	{ "ciphers", ROW_TEXT, AT(ciphers), NULL, 0, 0, NULL },
-};
-static const struct conf_row dane_rows[] = {
-	{ "insecure-mx", ROW_WORD, AT(insecure_mx), "dane", 0, 0,
-	    insecure_mx_words },
-};
-static const struct conf_row listen_rows[] = {
-	{ "protocol", ROW_WORD, LISTEN_AT(protocol), "smtp", 0, 0,
-	    protocol_words },
-	{ "bare-newline", ROW_WORD, LISTEN_AT(bare_newline), "refuse", 0, 0,
-	    bare_words },
-	{ "mode", ROW_OCTAL, LISTEN_AT(mode), "0666", 0, 0777, NULL },
-	{ "certificate", ROW_FILE, LISTEN_AT(cert_file), NULL, 0, 0, NULL },
-	{ "key", ROW_FILE, LISTEN_AT(key_file), NULL, 0, 0, NULL },
-};
-#define TLS_RULE_ROWS \
-	{ "tls", ROW_WORD, DEST_AT(rule.tls), "auto", 0, 0, tls_words }, \
-	{ "override", ROW_BOOL, DEST_AT(rule.override), "no", 0, 0, NULL }, \
-	{ "until", ROW_DATE, DEST_AT(rule.until_s), NULL, 0, 0, NULL }, \
-	{ "ca-file", ROW_FILE, DEST_AT(rule.ca_file), NULL, 0, 0, NULL }, \
-	{ "sni", ROW_HOST, DEST_AT(rule.sni), NULL, 0, 0, NULL }, \
-	{ "ciphers", ROW_TEXT, DEST_AT(rule.ciphers), NULL, 0, 0, NULL }, \
-	{ "certificate", ROW_FILE, DEST_AT(rule.cert_file), NULL, 0, 0, \
-	    NULL }, \
-	{ "key", ROW_FILE, DEST_AT(rule.key_file), NULL, 0, 0, NULL }, \
-	{ "min-version", ROW_WORD, DEST_AT(rule.min_version), "default", 0, \
-	    0, version_words }
-static const struct conf_row destination_rows[] = {
-	TLS_RULE_ROWS,
-	{ "relay", ROW_RELAY, DEST_AT(relay_host), NULL, 0, 0, NULL },
-	{ "auth-file", ROW_FILE, DEST_AT(auth_file), NULL, 0, 0, NULL },
-};
-static const struct conf_row host_rows[] = {
-	TLS_RULE_ROWS,
-};
-
-/* A list option: filled by conf_list.c. */
-static const struct conf_list_row resolver_lists[] = {
-	{ "servers", LIST_ADDR, 53 }, { "trusted", LIST_ADDR, 53 },
-};
-static const struct conf_list_row listen_lists[] = {
-	{ "allow", LIST_NET, 0 },
-};
-static const struct conf_list_row root_lists[] = {
-	{ "local-addresses", LIST_ADDR, 0 },
-	{ "hosts-require-tls", LIST_HOST, 0 },
-	{ "hosts-avoid-tls", LIST_HOST, 0 },
-};
-static const struct conf_list_row rule_lists[] = {
-	{ "match-names", LIST_NAME, 0 }, { "fingerprints", LIST_PRINT, 0 },
-};
-
-static const struct conf_section sections[] = {
-	{ NULL, false, root_rows, COUNT(root_rows), root_lists,
-	    COUNT(root_lists) },
-	{ "resolver", false, resolver_rows, COUNT(resolver_rows),
-	    resolver_lists, COUNT(resolver_lists) },
-	{ "retry", false, retry_rows, COUNT(retry_rows), NULL, 0 },
-	{ "timeout", false, timeout_rows, COUNT(timeout_rows), NULL, 0 },
-	{ "limit", false, limit_rows, COUNT(limit_rows), NULL, 0 },
-	{ "tls", false, tls_rows, COUNT(tls_rows), NULL, 0 },
-	{ "dane", false, dane_rows, COUNT(dane_rows), NULL, 0 },
-	{ "listen", true, listen_rows, COUNT(listen_rows), listen_lists,
-	    COUNT(listen_lists) },
-	{ "destination", true, destination_rows, COUNT(destination_rows),
-	    rule_lists, COUNT(rule_lists) },
-	{ "host", true, host_rows, COUNT(host_rows), rule_lists,
-	    COUNT(rule_lists) },
-};
-/* clang-format on */
 
 /* Set behind the text: to libconfuse a file that ends within a section or a
  * comment is a good one. */
@@ -242,10 +55,10 @@ on_cfg_error(cfg_t *cfg, const char *fmt, va_list ap)
 static const struct conf_section *
 section_named(const char *name)
 {
-	for (size_t i = 1; i < COUNT(sections); i++)
-		if (name != NULL && strcmp(name, sections[i].name) == 0)
-			return &sections[i];
-	return &sections[0];
+	for (size_t i = 1; i < conf_section_count; i++)
+		if (name != NULL && strcmp(name, conf_sections[i].name) == 0)
+			return &conf_sections[i];
+	return &conf_sections[0];
 }
 
 /* libconfuse would let the last one win, silently; of a section all of it.  A
@@ -335,41 +148,43 @@ options_of(const struct conf_section *section, size_t extra)
 static cfg_t *
 make_parser(void)
 {
-	cfg_opt_t *subs[COUNT(sections)], *root;
-	size_t n = sections[0].row_count + sections[0].list_count;
+	cfg_opt_t **subs = xcalloc(conf_section_count, sizeof(*subs)), *root;
+	size_t n = conf_sections[0].row_count + conf_sections[0].list_count;
 	char path[128];
 	cfg_t *cfg;
 
-	root = options_of(&sections[0], COUNT(sections));
-	for (size_t i = 1; i < COUNT(sections); i++) {
-		subs[i] = options_of(&sections[i], 0);
-		root[n++] = (cfg_opt_t)CFG_SEC(sections[i].name, subs[i],
-			sections[i].titled ? CFGF_MULTI | CFGF_TITLE |
+	root = options_of(&conf_sections[0], conf_section_count);
+	for (size_t i = 1; i < conf_section_count; i++) {
+		subs[i] = options_of(&conf_sections[i], 0);
+		root[n++] = (cfg_opt_t)CFG_SEC(conf_sections[i].name, subs[i],
+			conf_sections[i].titled ? CFGF_MULTI | CFGF_TITLE |
 			CFGF_NO_TITLE_DUPES : CFGF_NONE);
 	}
 	root[n] = (cfg_opt_t)CFG_STR(END_KEY, NULL, CFGF_NODEFAULT);
 	cfg = cfg_init(root, CFGF_NONE);
-	for (size_t i = 1; i < COUNT(sections); i++)
+	for (size_t i = 1; i < conf_section_count; i++)
 		free(subs[i]);
+	free(subs);
 	free(root);
 	cfg_set_error_function(cfg, on_cfg_error);
-	for (size_t s = 0; s < COUNT(sections); s++) {
-		const char *name = sections[s].name;
+	for (size_t s = 0; s < conf_section_count; s++) {
+		const char *name = conf_sections[s].name;
 
-		for (size_t i = 0; i < sections[s].row_count +
-		    sections[s].list_count; i++) {
-			const char *key = i < sections[s].row_count ?
-				sections[s].rows[i].name :
-				sections[s].lists[i -
-				    sections[s].row_count].name;
+		for (size_t i = 0; i < conf_sections[s].row_count +
+		    conf_sections[s].list_count; i++) {
+			const char *key = i < conf_sections[s].row_count ?
+				conf_sections[s].rows[i].name :
+				conf_sections[s].lists[i -
+				    conf_sections[s].row_count].name;
 
 			(void)snprintf(path, sizeof(path), "%s%s%s",
 				name ? name : "", name ? "|" : "", key);
 			cfg_set_validate_func(cfg, path, on_validate);
 		}
 		if (name != NULL)
-			cfg_set_validate_func(cfg, name, sections[s].titled ?
-				on_title : on_section);
+			cfg_set_validate_func(cfg, name,
+				conf_sections[s].titled ? on_title :
+				on_section);
 	}
 	return cfg;
 }
@@ -536,6 +351,8 @@ check_whole(const char *name, const struct conf *conf, char err[CONF_ERR_MAX])
 			"is opportunistic-min-version";
 	else if (conf->retry.max_ms < conf->retry.first_ms)
 		why = "retry: max is shorter than first";
+	else if (conf->sts.max_retry_s < conf->sts.retry_s)
+		why = "mta-sts: max-retry is shorter than retry";
 	for (size_t i = 0; why == NULL && i < conf->listen_count; i++)
 		if ((conf->listens[i].cert_file == NULL) !=
 		    (conf->listens[i].key_file == NULL))
@@ -558,17 +375,19 @@ store(cfg_t *cfg)
 {
 	struct conf *conf = xcalloc(1, sizeof(*conf));
 
-	store_rows(&sections[0], cfg, conf);
-	for (size_t i = 1; i < COUNT(sections); i++)
-		if (!sections[i].titled)
-			store_rows(&sections[i],
-				cfg_getsec(cfg, sections[i].name), conf);
+	store_rows(&conf_sections[0], cfg, conf);
+	for (size_t i = 1; i < conf_section_count; i++)
+		if (!conf_sections[i].titled)
+			store_rows(&conf_sections[i],
+				cfg_getsec(cfg, conf_sections[i].name), conf);
 	conf_addrs_store(cfg, "local-addresses", 0, &conf->local_addrs,
 		&conf->local_addr_count);
 	conf_addrs_store(cfg_getsec(cfg, "resolver"), "servers", 53,
 		&conf->resolver.servers, &conf->resolver.server_count);
 	conf_addrs_store(cfg_getsec(cfg, "resolver"), "trusted", 53,
 		&conf->resolver.trusted, &conf->resolver.trusted_count);
+	conf_texts_store(cfg_getsec(cfg, "mta-sts"), "lists", LIST_FILE,
+		&conf->sts.lists, &conf->sts.list_count);
 	store_listens(conf, cfg);
 	store_rules(cfg, "destination", &conf->destinations,
 		&conf->destination_count);

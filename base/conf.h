@@ -109,6 +109,25 @@ struct conf_host_list {
 enum conf_insecure_mx { CONF_INSECURE_MX_DANE = 0, CONF_INSECURE_MX_ENCRYPT,
 	CONF_INSECURE_MX_MAY };
 
+/* What a failed lookup of a domain's MTA-STS record does when no policy of the
+ * domain is cached: its mail waits, or goes as if there were none. */
+enum conf_sts_dns { CONF_STS_DNS_DEFER = 0, CONF_STS_DNS_IGNORE };
+
+struct conf_sts {		/* MTA-STS, RFC 8461 */
+	bool enable;
+	int64_t fetch_ms;		/* a whole fetch */
+	uint16_t fetch_port;
+	bool allow_private;		/* policy hosts at private addresses */
+	enum conf_sts_dns dns_failure;
+	unsigned max_fetches;		/* at a time, per worker */
+	int64_t retry_s, max_retry_s;	/* after a failed fetch, doubling */
+	int64_t refresh_ms;		/* how often refreshes are looked for */
+	int64_t unused_s;		/* without mail: no refresh any more */
+	size_t cache_domains;		/* remembered in the spool */
+	char **lists;			/* files of policies for others */
+	size_t list_count;
+};
+
 enum conf_remember { CONF_REMEMBER_OFF = 0, CONF_REMEMBER_WARN,
 	CONF_REMEMBER_REQUIRE };
 
@@ -157,6 +176,7 @@ struct conf {
 	size_t host_count;
 	struct conf_host_list require_hosts, avoid_hosts;
 	enum conf_insecure_mx insecure_mx;
+	struct conf_sts sts;
 	unsigned min_version;		/* of verified TLS */
 	unsigned may_min_version;	/* of opportunistic TLS */
 	char *ciphers;			/* NULL: the library's */

@@ -1,5 +1,5 @@
 /*
- * Private to conf.c and conf_value.c: the rows of the option tables and the
+ * Private to conf*.c: the rows of the option tables and the
  * conversions of single values.
  */
 #ifndef BASE_CONF_INT_H
@@ -40,7 +40,8 @@ enum conf_list_kind {
 	LIST_NET,
 	LIST_NAME,	/* domain, or ".domain" for what is below it */
 	LIST_PRINT,	/* SHA-256 in hex, colons allowed */
-	LIST_HOST	/* name, ".domain", address or network */
+	LIST_HOST,	/* name, ".domain", address or network */
+	LIST_FILE	/* absolute path */
 };
 
 struct conf_list_row {
@@ -57,6 +58,10 @@ struct conf_section {
 	const struct conf_list_row *lists;
 	size_t list_count;
 };
+
+/* conf_table.c: the first is the file itself, without a name. */
+extern const struct conf_section conf_sections[];
+extern const size_t conf_section_count;
 
 /* Makes spaces of the comments in a text. */
 void conf_text_blank(char *text);
@@ -77,7 +82,7 @@ void conf_addrs_store(cfg_t *, const char *key, uint16_t default_port,
 	struct conf_addr **out, size_t *count_out);
 void conf_nets_store(cfg_t *, const char *key, struct conf_net **out,
 	size_t *count_out);
-/* Names normalised, prints as plain lower-case hex. */
+/* Names normalised, prints as plain lower-case hex, files as they are. */
 void conf_texts_store(cfg_t *, const char *key, enum conf_list_kind,
 	char ***out, size_t *count_out);
 void conf_host_list_store(cfg_t *, const char *key, struct conf_host_list *);

@@ -191,6 +191,10 @@ conf_list_check(const struct conf_list_row *row, const char *value,
 			WHY("\"%s\" is not a SHA-256 in 64 hex digits",
 				value);
 		break;
+	case LIST_FILE:
+		conf_row_store(&(struct conf_row){ .kind = ROW_FILE }, value,
+			NULL, why);
+		break;
 	case LIST_HOST:
 		if (!conf_net_parse(value, &net) && !name_ok(value))
 			WHY("\"%s\" is neither a host, a domain nor a network",
@@ -247,6 +251,8 @@ conf_texts_store(cfg_t *cfg, const char *key, enum conf_list_kind kind,
 
 		if (kind == LIST_PRINT && print_parse(text, print))
 			(*out)[i] = xstrdup(print);
+		else if (kind == LIST_FILE)
+			(*out)[i] = xstrdup(text);
 		else
 			(*out)[i] = conf_match_copy(text);
 	}
@@ -442,6 +448,7 @@ conf_free(struct conf **confp)
 	addrs_free(conf->local_addrs, conf->local_addr_count);
 	addrs_free(conf->resolver.servers, conf->resolver.server_count);
 	addrs_free(conf->resolver.trusted, conf->resolver.trusted_count);
+	texts_free(conf->sts.lists, conf->sts.list_count);
 	free(conf->resolver.trust_anchor);
 	free(conf->ciphers);
 	free(conf->ca_file);

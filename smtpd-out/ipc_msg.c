@@ -16,6 +16,9 @@
 #define SMALL 8192
 #define POLICY_HOST_MIN 13		/* of a host on the wire */
 #define POLICY_MAX (4 + MSG_POLICY_HOSTS_MAX * (POLICY_HOST_MIN + 255))
+#define STS_MIN 77			/* every string of it empty */
+#define STS_MAX (STS_MIN + 255 + MSG_STS_ID_MAX + MSG_STS_TEXT_MAX + \
+	MSG_STS_ERROR_MAX + MSG_STS_LIST_MX_MAX * (4 + 255))
 #define BODY_MAX (4U * 1024 * 1024)
 
 /* clang-format off */
@@ -33,6 +36,9 @@ static const struct ipc_msg_row rows[IPC_TYPE_COUNT] = {
 	[IPC_RESULT] =    { "RESULT",    WORKER,          PARENT,          false, 5, IPC_PAYLOAD_MAX, IPC_FD_NONE },
 	[IPC_POLICY] =    { "POLICY",    PARENT,          WORKER,          false, 4, POLICY_MAX,      IPC_FD_NONE },
 	[IPC_POLICY_SAVE] = { "POLICY_SAVE", WORKER,      PARENT,          false, 4, POLICY_MAX,      IPC_FD_NONE },
+	[IPC_STS_GET] =   { "STS_GET",   WORKER,          PARENT,          false, STS_MIN, STS_MAX,   IPC_FD_NONE },
+	[IPC_STS] =       { "STS",       PARENT,          WORKER,          false, STS_MIN, STS_MAX,   IPC_FD_NONE },
+	[IPC_STS_SAVE] =  { "STS_SAVE",  WORKER,          PARENT,          false, STS_MIN, STS_MAX,   IPC_FD_NONE },
 };
 /* clang-format on */
 

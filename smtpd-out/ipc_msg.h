@@ -29,6 +29,9 @@ enum ipc_type {
 	IPC_RESULT,	/* worker -> parent: struct msg_result */
 	IPC_POLICY,	/* parent -> worker: struct msg_policy */
 	IPC_POLICY_SAVE,	/* worker -> parent: struct msg_policy */
+	IPC_STS_GET,	/* worker -> parent: struct msg_sts, MSG_STS_GET */
+	IPC_STS,	/* parent -> worker: struct msg_sts */
+	IPC_STS_SAVE,	/* worker -> parent: struct msg_sts */
 	IPC_TYPE_COUNT
 };
 
@@ -125,5 +128,69 @@ enum status msg_policy_encode(const struct msg_policy *, struct buf *)
 enum status msg_policy_decode(struct reader *, struct msg_policy *)
 	MUST_CHECK;
 void msg_policy_clear(struct msg_policy *);
+
+/*
+ * MTA-STS policies (RFC 8461).  The parent keeps them and reads nothing of
+ * their text; a worker asks at the first use of a domain and keeps what it
+ * works with.
+ *
+ * STS_GET, id = the worker's request number, is answered by one STS with that
+ * id and MSG_STS_ANSWER (text NULL: no policy that is in force).  STS with id
+ * 0 or a number of the parent's comes unasked: _FORGET (the operator: nothing
+ * is known of the domain any more, fetch anew when mail comes) and _REFRESH
+ * (look for a new policy now, whatever the id says).  An answer that comes
+ * late or was not asked for is ignored.
+ *
+ * STS_SAVE: _FETCHED, _FAILED or _USED; or _ABSENT, which only ends a refresh.
+ * Its id is that of the _REFRESH that it ends, or 0.  A domain must be one
+ * that the worker serves; anything else ends the worker.
+ */
+enum msg_sts_what {
+	MSG_STS_GET = 0,	/* what is known?  (domain) */
+	MSG_STS_ANSWER,		/* all of it */
+	MSG_STS_FORGET,		/* (domain) */
+	MSG_STS_REFRESH,	/* (domain) */
+	MSG_STS_FETCHED,	/* a policy: domain, id, text, fetched_s,
+				 * expires_s, used_s (0: no mail just now); the
+				 * same again when only its time is new */
+	MSG_STS_FAILED,		/* a fetch failed: domain, tried_s, next_try_s,
+				 * failures, failure, error, used_s; an older
+				 * policy stays in force */
+	MSG_STS_USED,		/* mail went by it: domain, used_s; at most
+				 * once a day */
+	MSG_STS_ABSENT,		/* a refresh found no record: domain, error */
+	MSG_STS_WHATS
+};
+
+/* What the operator's lists say of a domain without a policy of its own. */
+enum msg_sts_list { MSG_STS_LIST_NONE = 0, MSG_STS_LIST_TESTING,
+	MSG_STS_LIST_ENFORCE };
+
+#define MSG_STS_ID_MAX 33		/* with the NUL */
+#define MSG_STS_TEXT_MAX 65536		/* of a policy, as it was fetched */
+#define MSG_STS_ERROR_MAX 256
+#define MSG_STS_LIST_MX_MAX 64		/* patterns, as in a policy */
+
+struct msg_sts {
+	enum msg_sts_what what;
+	char domain[256];
+	bool found;			/* any of the following is known */
+	char id[MSG_STS_ID_MAX];
+	char *text;			/* owned; NULL: no policy in force */
+	size_t text_len;		/* text[text_len] is NUL */
+	int64_t fetched_s, expires_s;	/* with a text, else 0 */
+	int64_t used_s;			/* last mail, 0: none */
+	int64_t tried_s, next_try_s;	/* of a failed fetch, else 0 */
+	uint32_t failures;		/* in a row */
+	enum tls_failure failure;	/* of the last one */
+	char error[MSG_STS_ERROR_MAX];	/* and a sentence, or "" */
+	enum msg_sts_list list_mode;	/* with _ANSWER */
+	char **list_mx;			/* owned: "mx.a.example", "*.example" */
+	size_t list_mx_count;
+	int64_t list_expires_s;		/* not to be used from then on */
+};
+enum status msg_sts_encode(const struct msg_sts *, struct buf *) MUST_CHECK;
+enum status msg_sts_decode(struct reader *, struct msg_sts *) MUST_CHECK;
+void msg_sts_clear(struct msg_sts *);
 
 #endif

@@ -80,18 +80,32 @@ result(struct reader *r, struct buf *out)
 	return true;
 }
 
+static bool
+sts(struct reader *r, struct buf *out)
+{
+	struct msg_sts msg;
+
+	if (msg_sts_decode(r, &msg) != ST_OK)
+		return false;
+	must(msg.domain[0] != '\0' && strpbrk(msg.error, "\r\n") == NULL);
+	must(msg.text == NULL || msg.text_len <= MSG_STS_TEXT_MAX);
+	must(msg_sts_encode(&msg, out) == ST_OK);
+	msg_sts_clear(&msg);
+	return true;
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static bool (*const kinds[])(struct reader *, struct buf *) = {
-		submit, rejected, job, result };
+		submit, rejected, job, result, sts };
 	bool (*kind)(struct reader *, struct buf *);
 	struct buf once, twice;
 	struct reader r;
 
 	if (size == 0)
 		return 0;
-	kind = kinds[data[0] % 4];
+	kind = kinds[data[0] % 5];
 	buf_init(&once, IPC_PAYLOAD_MAX);
 	buf_init(&twice, IPC_PAYLOAD_MAX);
 	reader_init(&r, data + 1, size - 1);

@@ -77,6 +77,14 @@ test_defaults(void **state)
 	assert_int_equal(c->limit.line_bytes, 998);
 	assert_int_equal(c->destination_count, 0);
 	assert_int_equal(c->local_addr_count, 0);
+	assert_true(c->sts.enable && !c->sts.allow_private);
+	assert_int_equal(c->sts.dns_failure, CONF_STS_DNS_DEFER);
+	assert_int_equal(c->sts.fetch_ms, 60000);
+	assert_int_equal(c->sts.fetch_port, 443);
+	assert_int_equal(c->sts.retry_s, 300);
+	assert_int_equal(c->sts.unused_s, 60 * 86400);
+	assert_int_equal(c->sts.cache_domains, 10000);
+	assert_int_equal(c->sts.list_count, 0);
 	conf_free(&c);
 	assert_null(c);
 	conf_free(&c);
@@ -144,6 +152,10 @@ static const char everything[] =
 	"  destination-sessions = 12 session-recipients = 13\n"
 	"  inline-body = 1K bounce-body = 2K free-space = 3K }\n"
 	"tls { ca-file = \"/ca\" }\n"
+	"mta-sts { enable = no fetch-timeout = 1s fetch-port = 2\n"
+	"  allow-private-addresses = yes dns-failure = ignore\n"
+	"  max-fetches = 3 retry = 4s max-retry = 5s refresh-check = 6s\n"
+	"  unused = 7s cache-size = 8 lists = {\"/l 1\", \"/l2\"} }\n"
 	"listen \"unix:/run/s\" { protocol = lmtp mode = 0600 }\n"
 	"listen \"[::1]:26\" { allow = {\"10.0.0.0/8\", \"::1\"}\n"
 	"  bare-newline = normalise }\n"
@@ -202,6 +214,25 @@ check_numbers(const struct conf *c)
 }
 
 static void
+check_sts(const struct conf *c)
+{
+	assert_false(c->sts.enable);
+	assert_int_equal(c->sts.fetch_ms, 1000);
+	assert_int_equal(c->sts.fetch_port, 2);
+	assert_true(c->sts.allow_private);
+	assert_int_equal(c->sts.dns_failure, CONF_STS_DNS_IGNORE);
+	assert_int_equal(c->sts.max_fetches, 3);
+	assert_int_equal(c->sts.retry_s, 4);
+	assert_int_equal(c->sts.max_retry_s, 5);
+	assert_int_equal(c->sts.refresh_ms, 6000);
+	assert_int_equal(c->sts.unused_s, 7);
+	assert_int_equal(c->sts.cache_domains, 8);
+	assert_int_equal(c->sts.list_count, 2);
+	assert_string_equal(c->sts.lists[0], "/l 1");
+	assert_string_equal(c->sts.lists[1], "/l2");
+}
+
+static void
 test_everything(void **state)
 {
 	struct conf *c = parse(everything);
@@ -221,6 +252,7 @@ test_everything(void **state)
 	assert_int_equal(c->local_addr_count, 2);
 	check_sections(c);
 	check_numbers(c);
+	check_sts(c);
 	assert_string_equal(c->ca_file, "/ca");
 	assert_int_equal(c->listen_count, 2);
 	assert_int_equal(c->listens[0].protocol, CONF_LMTP);
@@ -318,6 +350,16 @@ static const struct fault_case {
 	{ "limit {\n recipients = 0 }", "t.conf:2:", "recipients" },
 	{ "limit {\n recipients = 10001 }", "t.conf:2:", "recipients" },
 	{ "limit {\n inline-body = 5M }", "t.conf:2:", "inline-body" },
+	{ "mta-sts {\n fetch-timeout = 1ms }", "t.conf:2:", "fetch-timeout" },
+	{ "mta-sts {\n fetch-port = 0 }", "t.conf:2:", "fetch-port" },
+	{ "mta-sts {\n dns-failure = bounce }", "t.conf:2:", "defer ignore" },
+	{ "mta-sts {\n max-fetches = 0 }", "t.conf:2:", "max-fetches" },
+	{ "mta-sts {\n cache-size = 0 }", "t.conf:2:", "cache-size" },
+	{ "mta-sts {\n lists = {\"/a\",\n\"b\"} }", "t.conf:3:", "lists" },
+	{ "mta-sts {\n lists = {\"/a\"}\n lists = {\"/b\"} }", "t.conf:3:",
+		"given twice" },
+	{ "mta-sts { max-retry = 1s }", "t.conf:", "max-retry is shorter" },
+	{ "mta-sts { }\nmta-sts { }", "t.conf:2:", "given twice" },
 	{ "limit {\n line = 499 }", "t.conf:2:", "line" },
 	{ "listen \"127.0.0.1:x\" {\n}", "t.conf:", "listen" },
 	{ "listen \"unix:relative\" { }", "t.conf:1:", "unix:relative" },

@@ -247,6 +247,57 @@ decode_policy(struct reader *in, bool check)
 	return true;
 }
 
+static void
+encode_sts(struct buf *out)
+{
+	char text[] = "version: STSv1\r\n\0\xff", mx1[] = "mx.y.example",
+		mx2[] = "*.y.example";
+	char *mx[] = { mx1, mx2 };
+	struct msg_sts msg = { .what = MSG_STS_ANSWER, .domain = "y.example",
+		.found = true, .id = "20260101T00Z", .text = text,
+		.text_len = sizeof(text) - 1, .fetched_s = 1, .expires_s = 2,
+		.used_s = 3, .tried_s = 4, .next_try_s = INT64_MAX,
+		.failures = 6, .failure = TLS_FAILURE_NOT_TRUSTED,
+		.error = "no", .list_mode = MSG_STS_LIST_ENFORCE,
+		.list_mx = mx, .list_mx_count = 2, .list_expires_s = 7 };
+
+	if (msg_sts_encode(&msg, out) != ST_OK)
+		out->len = 0;
+}
+
+static bool
+decode_sts(struct reader *in, bool check)
+{
+	struct msg_sts msg;
+
+	if (msg_sts_decode(in, &msg) != ST_OK) {
+		assert_null(msg.text);
+		assert_null(msg.list_mx);
+		return false;
+	}
+	if (check) {
+		assert_int_equal(msg.what, MSG_STS_ANSWER);
+		assert_true(msg.found);
+		assert_string_equal(msg.domain, "y.example");
+		assert_string_equal(msg.id, "20260101T00Z");
+		assert_int_equal(msg.text_len, 18);
+		assert_memory_equal(msg.text, "version: STSv1\r\n\0\xff", 19);
+		assert_int_equal(msg.expires_s, 2);
+		assert_true(msg.next_try_s == INT64_MAX);
+		assert_int_equal(msg.failure, TLS_FAILURE_NOT_TRUSTED);
+		assert_string_equal(msg.error, "no");
+		assert_int_equal(msg.list_mode, MSG_STS_LIST_ENFORCE);
+		assert_int_equal(msg.list_mx_count, 2);
+		assert_string_equal(msg.list_mx[1], "*.y.example");
+		assert_int_equal(msg.list_expires_s, 7);
+	}
+	assert_true(msg.domain[0] != '\0');
+	assert_true((msg.text != NULL) == (msg.id[0] != '\0'));
+	assert_true(msg.text == NULL || msg.text[msg.text_len] == '\0');
+	msg_sts_clear(&msg);
+	return true;
+}
+
 static const struct kind kinds[] = {
 	{ "submit", encode_submit, decode_submit },
 	{ "submit of a file", encode_submit_file, decode_submit_file },
@@ -254,6 +305,7 @@ static const struct kind kinds[] = {
 	{ "job", encode_job, decode_job },
 	{ "result", encode_result, decode_result },
 	{ "policy", encode_policy, decode_policy },
+	{ "sts", encode_sts, decode_sts },
 };
 
 static bool
@@ -457,6 +509,74 @@ test_result_is_sanitised(void **state)
 	buf_clear(&b);
 }
 
+/* What a policy message may not be: each case spoils a good one. */
+static enum status
+sts_back(struct msg_sts *msg)
+{
+	struct reader r;
+	enum status st;
+	struct buf b;
+
+	buf_init(&b, 1U << 20);
+	assert_int_equal(msg_sts_encode(msg, &b), ST_OK);
+	reader_init(&r, buf_data(&b), b.len);
+	st = msg_sts_decode(&r, msg);
+	if (st == ST_OK)
+		msg_sts_clear(msg);
+	buf_clear(&b);
+	return st;
+}
+
+static void
+test_sts_bounds(void **state)
+{
+	static char text[MSG_STS_TEXT_MAX + 1];
+	static char *mx[MSG_STS_LIST_MX_MAX + 1];
+	char one[] = "mx.y.example";
+	const struct msg_sts good = { .what = MSG_STS_FETCHED, .domain =
+		"y.example", .id = "1", .text = text, .text_len = 1 };
+	struct msg_sts m = good;
+
+	(void)state;
+	for (size_t i = 0; i <= MSG_STS_LIST_MX_MAX; i++)
+		mx[i] = one;
+	assert_int_equal(sts_back(&m), ST_OK);
+	m = good, m.text_len = MSG_STS_TEXT_MAX;
+	assert_int_equal(sts_back(&m), ST_OK);
+	m = good, m.text_len = MSG_STS_TEXT_MAX + 1;
+	assert_int_equal(sts_back(&m), ST_PARSE);
+	m = good, m.what = MSG_STS_WHATS;
+	assert_int_equal(sts_back(&m), ST_PARSE);
+	m = good, m.domain[0] = 'Y';		/* not as we write names */
+	assert_int_equal(sts_back(&m), ST_PARSE);
+	m = good, m.domain[0] = '\0';
+	assert_int_equal(sts_back(&m), ST_PARSE);
+	m = good, m.domain[0] = '/';
+	assert_int_equal(sts_back(&m), ST_PARSE);
+	m = good, m.id[0] = '-';
+	assert_int_equal(sts_back(&m), ST_PARSE);
+	m = good, m.id[0] = '\0';
+	assert_int_equal(sts_back(&m), ST_PARSE);
+	m = good, m.text = NULL, m.text_len = 0;
+	assert_int_equal(sts_back(&m), ST_PARSE);
+	m = good, m.fetched_s = -1;
+	assert_int_equal(sts_back(&m), ST_PARSE);
+	m = good, m.failure = TLS_FAILURE_COUNT;
+	assert_int_equal(sts_back(&m), ST_PARSE);
+	m = good, m.list_mode = MSG_STS_LIST_TESTING;
+	assert_int_equal(sts_back(&m), ST_PARSE);
+	m = good, m.list_mx = mx, m.list_mx_count = 1;
+	assert_int_equal(sts_back(&m), ST_PARSE);
+	m = (struct msg_sts){ .domain = "y.example", .list_mx = mx,
+		.list_mode = MSG_STS_LIST_TESTING,
+		.list_mx_count = MSG_STS_LIST_MX_MAX };
+	assert_int_equal(sts_back(&m), ST_OK);
+	m = (struct msg_sts){ .domain = "y.example", .list_mx = mx,
+		.list_mode = MSG_STS_LIST_TESTING,
+		.list_mx_count = MSG_STS_LIST_MX_MAX + 1 };
+	assert_int_equal(sts_back(&m), ST_PARSE);
+}
+
 /* A body above what may travel inline. */
 static void
 test_large_body(void **state)
@@ -529,6 +649,7 @@ main(void)
 		cmocka_unit_test(test_no_recipients),
 		cmocka_unit_test(test_outcomes),
 		cmocka_unit_test(test_result_is_sanitised),
+		cmocka_unit_test(test_sts_bounds),
 		cmocka_unit_test(test_large_body),
 		cmocka_unit_test(test_directions),
 	};
