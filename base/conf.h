@@ -88,10 +88,25 @@ struct conf_tls_rule {
 enum conf_tls_version { CONF_TLS_VERSION_DEFAULT = 0, CONF_TLS_1_0,
 	CONF_TLS_1_1, CONF_TLS_1_2, CONF_TLS_1_3 };
 
+/* "100/1m": so many messages in so much time; 0 is no bound. */
+struct conf_rate {
+	unsigned count;
+	int64_t per_ms;
+};
+#define CONF_RATE_MS_MAX 86400000
+
+/* What a destination or host may be given; 0: not said here. */
+struct conf_bounds {
+	unsigned connections;		/* at a time */
+	unsigned recipients;		/* per transaction */
+	struct conf_rate rate;		/* of messages */
+};
+
 /* destination "a.example" or ".example", and host "mx.example" */
 struct conf_destination {
 	char *match;
 	struct conf_tls_rule rule;
+	struct conf_bounds bounds;
 	char *relay_host;		/* NULL: MX lookup */
 	uint16_t relay_port;
 	char *auth_file;		/* "user:password" for it, or NULL */
@@ -156,6 +171,11 @@ struct conf_limit {
 	unsigned active;		/* deliveries in work, in all */
 	unsigned destination_sessions;	/* concurrent, per destination */
 	unsigned session_rcpts;		/* per transaction we send */
+	struct conf_rate destination_rate;
+	unsigned host_sessions;		/* concurrent, per MX host; 0: any */
+	struct conf_rate host_rate;
+	unsigned out_sessions;		/* concurrent, in all; 0: any */
+	struct conf_rate out_rate;
 	uint64_t inline_bytes;		/* larger bodies go to a file */
 	uint64_t bounce_bytes;		/* RET=FULL up to this size */
 	uint64_t free_bytes;		/* refuse mail below this free space */
@@ -207,6 +227,10 @@ enum status conf_read(const char *path, char **text_out,
 enum status conf_parse(const char *name, const char *text,
 	struct conf **conf_out, char err[CONF_ERR_MAX]) MUST_CHECK;
 void conf_free(struct conf **);
+
+/* "100/1m", "10/s", "5000/h", "0" for none. */
+enum status conf_rate_parse(const char *text, struct conf_rate *out)
+	MUST_CHECK;
 
 /* The rule for a destination: exact match, then the longest ".parent";
  * NULL when there is none. */

@@ -23,6 +23,7 @@ enum conf_kind {
 	ROW_WORD,	/* enum: index in words */
 	ROW_DATE,	/* int64_t: end of that day, Unix time */
 	ROW_FILE,	/* char *, absolute path */
+	ROW_RATE,	/* struct conf_rate */
 	ROW_RELAY	/* char *, "host", "host:port", "smtps://..." */
 };
 

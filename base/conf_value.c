@@ -24,6 +24,7 @@ union slot {
 	bool *flag;
 	int64_t *time;
 	uint64_t *bytes;
+	struct conf_rate *rate;
 };
 
 static void
@@ -210,6 +211,47 @@ row_file(const char *value, union slot to, char *why)
 		row_text(value, to, why);
 }
 
+enum status
+conf_rate_parse(const char *text, struct conf_rate *out)
+{
+	const char *slash = strchr(text, '/');
+	struct conf_rate rate = { .count = 0 };
+	char number[16], time[32];
+	int64_t n;
+
+	if (slash == NULL && strcmp(text, "0") == 0) {
+		*out = rate;
+		return ST_OK;
+	}
+	if (slash == NULL || (size_t)(slash - text) >= sizeof(number) ||
+	    strlen(slash + 1) >= sizeof(time) - 1)
+		return ST_PARSE;
+	memcpy(number, text, (size_t)(slash - text));
+	number[slash - text] = '\0';
+	/* "10/s" is "10/1s". */
+	(void)snprintf(time, sizeof(time), "%s%s",
+		slash[1] >= '0' && slash[1] <= '9' ? "" : "1", slash + 1);
+	if (!conf_integer(number, 10, 1, 1000000, &n) ||
+	    str_duration_ms(time, &rate.per_ms) != ST_OK ||
+	    rate.per_ms < 1 || rate.per_ms > CONF_RATE_MS_MAX)
+		return ST_PARSE;
+	rate.count = (unsigned)n;
+	*out = rate;
+	return ST_OK;
+}
+
+static void
+row_rate(const char *value, union slot to, char *why)
+{
+	struct conf_rate rate;
+
+	if (conf_rate_parse(value, &rate) != ST_OK)
+		WHY("\"%s\" is not a rate such as 10/s, 100/1m or 5000/1h",
+			value);
+	else if (to.raw != NULL)
+		*to.rate = rate;
+}
+
 #define SMTPS "smtps://"
 
 static bool
@@ -291,6 +333,9 @@ conf_row_store(const struct conf_row *row, const char *value, void *to,
 		break;
 	case ROW_FILE:
 		row_file(value, slot, why);
+		break;
+	case ROW_RATE:
+		row_rate(value, slot, why);
 		break;
 	case ROW_RELAY:
 		row_relay(value, slot, why);

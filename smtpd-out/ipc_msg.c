@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
+#include "smtpd-out/ipc_limits.h"
 #include "smtpd-out/ipc_msg.h"
 
 #define PARENT (1U << IPC_PARENT)
@@ -19,6 +20,8 @@
 #define STS_MIN 77			/* every string of it empty */
 #define STS_MAX (STS_MIN + 255 + MSG_STS_ID_MAX + MSG_STS_TEXT_MAX + \
 	MSG_STS_ERROR_MAX + MSG_STS_LIST_MX_MAX * (4 + 255))
+#define HOLD_MAX (4 + 255 + 8 + 64 + OUTCOME_TEXT_MAX)
+#define LIMITS_MAX (8 + MSG_LIMITS_MAX * (25 + 257))
 #define BODY_MAX (4U * 1024 * 1024)
 
 /* clang-format off */
@@ -39,6 +42,8 @@ static const struct ipc_msg_row rows[IPC_TYPE_COUNT] = {
 	[IPC_STS_GET] =   { "STS_GET",   WORKER,          PARENT,          false, STS_MIN, STS_MAX,   IPC_FD_NONE },
 	[IPC_STS] =       { "STS",       PARENT,          WORKER,          false, STS_MIN, STS_MAX,   IPC_FD_NONE },
 	[IPC_STS_SAVE] =  { "STS_SAVE",  WORKER,          PARENT,          false, STS_MIN, STS_MAX,   IPC_FD_NONE },
+	[IPC_DEST_HOLD] = { "DEST_HOLD", WORKER,          PARENT,          false, 12, HOLD_MAX,       IPC_FD_NONE },
+	[IPC_LIMITS] =    { "LIMITS",    PARENT,          WORKER,          false, 8, LIMITS_MAX,      IPC_FD_NONE },
 };
 /* clang-format on */
 
@@ -108,8 +113,8 @@ msg_rejected_encode(const struct msg_rejected *msg, struct buf *out)
 
 /* A string into a fixed field; too long is a fault, NULL is "".  Sanitised
  * again: no process trusts the text of another. */
-static void
-get_fixed(struct reader *in, char *out, size_t out_bytes)
+void
+msg_fixed_get(struct reader *in, char *out, size_t out_bytes)
 {
 	char *text = reader_str(in, out_bytes - 1);
 
@@ -124,8 +129,8 @@ msg_rejected_decode(struct reader *in, struct msg_rejected *msg)
 {
 	memset(msg, 0, sizeof(*msg));
 	msg->code = reader_u16(in);
-	get_fixed(in, msg->enhanced, sizeof(msg->enhanced));
-	get_fixed(in, msg->text, sizeof(msg->text));
+	msg_fixed_get(in, msg->enhanced, sizeof(msg->enhanced));
+	msg_fixed_get(in, msg->text, sizeof(msg->text));
 	return reader_ok(in, true) ? ST_OK : ST_PARSE;
 }
 
@@ -162,8 +167,8 @@ msg_job_clear(struct msg_job *msg)
 	mem_free(&msg->destination);
 }
 
-static enum status
-put_outcome(struct buf *out, const struct outcome *o)
+enum status
+msg_outcome_put(struct buf *out, const struct outcome *o)
 {
 	if (buf_put_u8(out, (uint8_t)o->scope) != ST_OK ||
 	    buf_put_u8(out, (uint8_t)o->verdict) != ST_OK ||
@@ -177,8 +182,8 @@ put_outcome(struct buf *out, const struct outcome *o)
 	return ST_OK;
 }
 
-static void
-get_outcome(struct reader *in, struct outcome *o)
+void
+msg_outcome_get(struct reader *in, struct outcome *o)
 {
 	unsigned bits;
 
@@ -191,8 +196,8 @@ get_outcome(struct reader *in, struct outcome *o)
 	o->maybe_duplicate = (bits & 2) != 0;
 	o->tls_failure = (enum tls_failure)reader_u8(in);
 	o->code = reader_u16(in);
-	get_fixed(in, o->enhanced, sizeof(o->enhanced));
-	get_fixed(in, o->text, sizeof(o->text));
+	msg_fixed_get(in, o->enhanced, sizeof(o->enhanced));
+	msg_fixed_get(in, o->text, sizeof(o->text));
 	if (o->scope > SCOPE_DESTINATION || o->verdict > VERDICT_NEVER ||
 	    o->verdict == VERDICT_NONE ||
 	    o->tls_failure >= TLS_FAILURE_COUNT || o->stage > STAGE_QUEUE ||
@@ -205,7 +210,7 @@ put_rcpt_result(struct buf *out, const struct msg_rcpt_result *r)
 {
 	if (buf_put_u64(out, r->rcpt_id) != ST_OK ||
 	    buf_put_u8(out, r->dsn_relayed) != ST_OK ||
-	    put_outcome(out, &r->outcome) != ST_OK ||
+	    msg_outcome_put(out, &r->outcome) != ST_OK ||
 	    buf_put_str(out, r->mx) != ST_OK ||
 	    buf_put_str(out, r->ip) != ST_OK ||
 	    buf_put_str(out, r->tls) != ST_OK ||
@@ -222,13 +227,13 @@ get_rcpt_result(struct reader *in, struct msg_rcpt_result *r)
 	memset(r, 0, sizeof(*r));
 	r->rcpt_id = reader_u64(in);
 	r->dsn_relayed = reader_u8(in) != 0;
-	get_outcome(in, &r->outcome);
-	get_fixed(in, r->mx, sizeof(r->mx));
-	get_fixed(in, r->ip, sizeof(r->ip));
-	get_fixed(in, r->tls, sizeof(r->tls));
-	get_fixed(in, r->why, sizeof(r->why));
-	get_fixed(in, r->proto, sizeof(r->proto));
-	get_fixed(in, r->cipher, sizeof(r->cipher));
+	msg_outcome_get(in, &r->outcome);
+	msg_fixed_get(in, r->mx, sizeof(r->mx));
+	msg_fixed_get(in, r->ip, sizeof(r->ip));
+	msg_fixed_get(in, r->tls, sizeof(r->tls));
+	msg_fixed_get(in, r->why, sizeof(r->why));
+	msg_fixed_get(in, r->proto, sizeof(r->proto));
+	msg_fixed_get(in, r->cipher, sizeof(r->cipher));
 }
 
 enum status
@@ -252,7 +257,7 @@ msg_result_decode(struct reader *in, struct msg_result *msg)
 
 	memset(msg, 0, sizeof(*msg));
 	msg->final = reader_u8(in) != 0;
-	get_fixed(in, raw, sizeof(raw));
+	msg_fixed_get(in, raw, sizeof(raw));
 	str_sanitise(msg->trail, sizeof(msg->trail), raw, strlen(raw));
 	count = reader_u32(in);
 	/* A recipient takes at least 30 bytes on the wire. */
@@ -298,7 +303,7 @@ get_policy_host(struct reader *in, struct msg_policy_host *h)
 	uint64_t last_s;
 	unsigned level;
 
-	get_fixed(in, h->host, sizeof(h->host));
+	msg_fixed_get(in, h->host, sizeof(h->host));
 	level = reader_u8(in);
 	last_s = reader_u64(in);
 	h->level = (enum remember_level)level;

@@ -32,6 +32,8 @@ enum ipc_type {
 	IPC_STS_GET,	/* worker -> parent: struct msg_sts, MSG_STS_GET */
 	IPC_STS,	/* parent -> worker: struct msg_sts */
 	IPC_STS_SAVE,	/* worker -> parent: struct msg_sts */
+	IPC_DEST_HOLD,	/* worker -> parent: struct msg_dest_hold */
+	IPC_LIMITS,	/* parent -> worker: struct msg_limits */
 	IPC_TYPE_COUNT
 };
 
@@ -49,6 +51,12 @@ struct ipc_msg_row {
 /* The row when `from` may send `type` to `to`; NULL when it may not. */
 const struct ipc_msg_row *ipc_msg_row(uint16_t type, enum ipc_side from,
 	enum ipc_side to);
+
+/* For the payloads of other files: an outcome, and a string into a fixed
+ * field (too long is a fault, none is ""; sanitised). */
+enum status msg_outcome_put(struct buf *, const struct outcome *) MUST_CHECK;
+void msg_outcome_get(struct reader *, struct outcome *);
+void msg_fixed_get(struct reader *, char *out, size_t out_bytes);
 
 /* SUBMIT, id = inject's request number (also of BODY_OPEN and the replies).
  * The body is inline (body, len) or in the file of an earlier BODY_FILE. */

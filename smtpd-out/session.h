@@ -103,6 +103,7 @@ struct session_env {
 	const struct conf *conf;
 	struct tls_client *tls;
 	struct host_memory *memory;	/* host_memory.h; NULL: off */
+	struct limits *limits;		/* set at run time, conf, defaults */
 };
 
 struct session *session_start(const struct session_env *,

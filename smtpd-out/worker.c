@@ -14,6 +14,7 @@
 #include "smtpd-out/delivery.h"
 #include "smtpd-out/host_memory.h"
 #include "smtpd-out/ipc_msg.h"
+#include "smtpd-out/limits.h"
 #include "smtpd-out/tls.h"
 #include "smtpd-out/worker.h"
 
@@ -110,6 +111,19 @@ take_policy(struct worker *w, struct ipc_frame *frame)
 }
 
 static void
+take_limits(struct worker *w, struct ipc_frame *frame)
+{
+	struct msg_limits msg;
+
+	if (msg_limits_decode(&frame->body, &msg) != ST_OK) {
+		ipc_fail(w->ipc, "malformed limits");
+		return;
+	}
+	limits_set(w->env.limits, &msg);
+	msg_limits_clear(&msg);
+}
+
+static void
 take_job(struct worker *w, struct ipc_frame *frame)
 {
 	struct msg_job job;
@@ -150,6 +164,8 @@ on_frame(struct ipc *ipc, struct ipc_frame *frame, const char *why, void *arg)
 		take_job(w, frame);
 	} else if (frame->type == IPC_POLICY) {
 		take_policy(w, frame);
+	} else if (frame->type == IPC_LIMITS) {
+		take_limits(w, frame);
 	} else if (frame->type == IPC_STOP) {
 		stop(w);
 	}
@@ -177,6 +193,7 @@ open_parts(struct worker *w, struct conf *conf)
 	}
 	auth_files_check(conf);
 	w->env.memory = host_memory_new(conf->remember_tls, on_memory_save, w);
+	w->env.limits = limits_new(conf);
 	w->deliveries = deliveries_new(&w->env, w->resolver, w->local, &port);
 	return true;
 }
@@ -198,6 +215,7 @@ static void
 close_parts(struct worker *w)
 {
 	deliveries_free(&w->deliveries);
+	limits_free(&w->env.limits);
 	host_memory_free(&w->env.memory);
 	tls_client_free(&w->env.tls);
 	resolver_free(&w->resolver);

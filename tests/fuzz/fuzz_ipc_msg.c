@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "smtpd-out/ipc_limits.h"
 #include "smtpd-out/ipc_msg.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *, size_t);
@@ -94,18 +95,44 @@ sts(struct reader *r, struct buf *out)
 	return true;
 }
 
+static bool
+hold(struct reader *r, struct buf *out)
+{
+	struct msg_dest_hold msg;
+
+	if (msg_dest_hold_decode(r, &msg) != ST_OK)
+		return false;
+	must(msg.destination[0] != '\0' && msg.until_s >= 0);
+	must(msg_dest_hold_encode(&msg, out) == ST_OK);
+	return true;
+}
+
+static bool
+limits(struct reader *r, struct buf *out)
+{
+	struct msg_limits msg;
+
+	if (msg_limits_decode(r, &msg) != ST_OK)
+		return false;
+	must(msg.count <= MSG_LIMITS_MAX && msg.workers > 0);
+	must(msg_limits_encode(&msg, out) == ST_OK);
+	msg_limits_clear(&msg);
+	return true;
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static bool (*const kinds[])(struct reader *, struct buf *) = {
-		submit, rejected, job, result, sts };
+		submit, rejected, job, result, sts, hold,
+		limits };
 	bool (*kind)(struct reader *, struct buf *);
 	struct buf once, twice;
 	struct reader r;
 
 	if (size == 0)
 		return 0;
-	kind = kinds[data[0] % 5];
+	kind = kinds[data[0] % 7];
 	buf_init(&once, IPC_PAYLOAD_MAX);
 	buf_init(&twice, IPC_PAYLOAD_MAX);
 	reader_init(&r, data + 1, size - 1);

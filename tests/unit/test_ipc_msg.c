@@ -13,6 +13,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
+#include "smtpd-out/ipc_limits.h"
 #include "smtpd-out/ipc_msg.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -298,6 +299,71 @@ decode_sts(struct reader *in, bool check)
 	return true;
 }
 
+static void
+encode_hold(struct buf *out)
+{
+	struct msg_dest_hold msg = { .until_s = 1800000000 };
+
+	(void)str_copy(msg.destination, sizeof(msg.destination), "y.example");
+	msg.outcome = outcome_child_died();
+	if (msg_dest_hold_encode(&msg, out) != ST_OK)
+		out->len = 0;
+}
+
+static bool
+decode_hold(struct reader *in, bool check)
+{
+	struct msg_dest_hold msg;
+
+	if (msg_dest_hold_decode(in, &msg) != ST_OK)
+		return false;
+	assert_int_equal(msg.outcome.verdict, VERDICT_LATER);
+	assert_true(msg.until_s >= 0);
+	if (check) {
+		assert_string_equal(msg.destination, "y.example");
+		assert_int_equal(msg.until_s, 1800000000);
+	}
+	return true;
+}
+
+static void
+encode_limits(struct buf *out)
+{
+	struct msg_limit_rule rules[] = {
+		{ false, "a.example", { 3, 4, { 5, 60000 } } },
+		{ true, ".b.example", { 0, 0, { 0, 0 } } },
+	};
+	const struct msg_limits msg = { .workers = 2, .rules = rules,
+		.count = 2 };
+
+	if (msg_limits_encode(&msg, out) != ST_OK)
+		out->len = 0;
+}
+
+static bool
+decode_limits(struct reader *in, bool check)
+{
+	struct msg_limits msg;
+
+	if (msg_limits_decode(in, &msg) != ST_OK) {
+		assert_null(msg.rules);
+		return false;
+	}
+	assert_true(msg.count <= MSG_LIMITS_MAX && msg.workers > 0);
+	if (check) {
+		assert_int_equal(msg.workers, 2);
+		assert_int_equal(msg.count, 2);
+		assert_string_equal(msg.rules[0].match, "a.example");
+		assert_int_equal(msg.rules[0].bounds.connections, 3);
+		assert_int_equal(msg.rules[0].bounds.recipients, 4);
+		assert_int_equal(msg.rules[0].bounds.rate.count, 5);
+		assert_int_equal(msg.rules[0].bounds.rate.per_ms, 60000);
+		assert_true(msg.rules[1].host);
+	}
+	msg_limits_clear(&msg);
+	return true;
+}
+
 static const struct kind kinds[] = {
 	{ "submit", encode_submit, decode_submit },
 	{ "submit of a file", encode_submit_file, decode_submit_file },
@@ -306,6 +372,8 @@ static const struct kind kinds[] = {
 	{ "result", encode_result, decode_result },
 	{ "policy", encode_policy, decode_policy },
 	{ "sts", encode_sts, decode_sts },
+	{ "hold", encode_hold, decode_hold },
+	{ "limits", encode_limits, decode_limits },
 };
 
 static bool
