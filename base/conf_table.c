@@ -115,6 +115,14 @@ static const struct conf_row limit_rows[] = {
 	    "20", 1, 10000, NULL },
 	{ "session-recipients", ROW_UINT, AT(limit.session_rcpts), "100", 1,
 	    10000, NULL },
+	{ "destination-rate", ROW_RATE, AT(limit.destination_rate), "0", 0, 0,
+	    NULL },
+	{ "host-sessions", ROW_UINT, AT(limit.host_sessions), "0", 0, 100000,
+	    NULL },
+	{ "host-rate", ROW_RATE, AT(limit.host_rate), "0", 0, 0, NULL },
+	{ "total-sessions", ROW_UINT, AT(limit.out_sessions), "0", 0, 1000000,
+	    NULL },
+	{ "total-rate", ROW_RATE, AT(limit.out_rate), "0", 0, 0, NULL },
 	{ "inline-body", ROW_BYTES, AT(limit.inline_bytes), "256K", 0,
 	    4ULL << 20, NULL },
 	{ "bounce-body", ROW_BYTES, AT(limit.bounce_bytes), "50K", 0,
@@ -173,13 +181,21 @@ static const struct conf_row listen_rows[] = {
 	{ "key", ROW_FILE, DEST_AT(rule.key_file), NULL, 0, 0, NULL }, \
 	{ "min-version", ROW_WORD, DEST_AT(rule.min_version), "default", 0, \
 	    0, version_words }
+#define BOUNDS_ROWS \
+	{ "max-connections", ROW_UINT, DEST_AT(bounds.connections), NULL, 1, \
+	    100000, NULL }, \
+	{ "rate", ROW_RATE, DEST_AT(bounds.rate), NULL, 0, 0, NULL }
 static const struct conf_row destination_rows[] = {
 	TLS_RULE_ROWS,
+	BOUNDS_ROWS,
+	{ "max-recipients", ROW_UINT, DEST_AT(bounds.recipients), NULL, 1,
+	    10000, NULL },
 	{ "relay", ROW_RELAY, DEST_AT(relay_host), NULL, 0, 0, NULL },
 	{ "auth-file", ROW_FILE, DEST_AT(auth_file), NULL, 0, 0, NULL },
 };
 static const struct conf_row host_rows[] = {
 	TLS_RULE_ROWS,
+	BOUNDS_ROWS,
 };
 
 /* A list option: filled by conf_list.c. */

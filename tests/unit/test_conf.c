@@ -150,6 +150,8 @@ static const char everything[] =
 	"  sessions-per-client = 7 line = 1000 submit-idle = 8s\n"
 	"  submit-time = 9s hops = 10 active = 11\n"
 	"  destination-sessions = 12 session-recipients = 13\n"
+	"  destination-rate = 5/s host-sessions = 6 host-rate = 7/1m\n"
+	"  total-sessions = 8 total-rate = 9/1h\n"
 	"  inline-body = 1K bounce-body = 2K free-space = 3K }\n"
 	"tls { ca-file = \"/ca\" }\n"
 	"mta-sts { enable = no fetch-timeout = 1s fetch-port = 2\n"
@@ -208,6 +210,12 @@ check_numbers(const struct conf *c)
 	assert_int_equal(c->limit.active, 11);
 	assert_int_equal(c->limit.destination_sessions, 12);
 	assert_int_equal(c->limit.session_rcpts, 13);
+	assert_int_equal(c->limit.destination_rate.count, 5);
+	assert_int_equal(c->limit.destination_rate.per_ms, 1000);
+	assert_int_equal(c->limit.host_sessions, 6);
+	assert_int_equal(c->limit.host_rate.count, 7);
+	assert_int_equal(c->limit.out_sessions, 8);
+	assert_int_equal(c->limit.out_rate.per_ms, 3600000);
 	assert_int_equal(c->limit.inline_bytes, 1024);
 	assert_int_equal(c->limit.bounce_bytes, 2048);
 	assert_int_equal(c->limit.free_bytes, 3072);
@@ -400,6 +408,12 @@ static const struct fault_case {
 	{ "= 1", "t.conf:", "" },
 	{ "resolver = 1", "t.conf:", "" },
 	{ "hostname = a\n/* never ends", "t.conf:", "" },
+	{ "destination \"a\" { rate = 5 }", "t.conf:1:", "rate" },
+	{ "destination \"a\" {\n rate = 5/2d }", "t.conf:2:", "rate" },
+	{ "host \"a\" { max-connections = 0 }", "t.conf:1:",
+		"max-connections" },
+	{ "host \"a\" { max-recipients = 1 }", "t.conf:1:",
+		"max-recipients" },
 	/* twice */
 	{ "hostname = a\nhostname = b", "t.conf:2:", "hostname" },
 	{ "retry { first = 1s }\nretry { max = 2h }", "t.conf:2:", "retry" },

@@ -23,7 +23,10 @@ setup(void **state)
 
 	(void)state;
 	assert_int_equal(conf_parse("test", "hostname = \"mail.example\"\n"
-		"limit { destination-sessions = 7 session-recipients = 9 }\n",
+		"limit { destination-sessions = 7 session-recipients = 9 }\n"
+		"destination \".conf.test\" { max-connections = 2\n"
+		" rate = 3/1m max-recipients = 4 }\n"
+		"host \"mx.conf.test\" { max-connections = 5 }\n",
 		&conf, err), ST_OK);
 	limits = limits_new(conf);
 	return 0;
@@ -52,6 +55,12 @@ test_defaults(void **state)
 	assert_int_equal(b.connections, 0);
 	limits_get_total(limits, &b);
 	assert_int_equal(b.connections, 0);
+	limits_get(limits, "a.conf.test", &b);
+	assert_int_equal(b.connections, 2);
+	assert_int_equal(b.rate.count, 3);
+	assert_int_equal(b.recipients, 4);
+	limits_get_host(limits, "mx.conf.test", &b);
+	assert_int_equal(b.connections, 5);
 }
 
 static void
