@@ -359,6 +359,28 @@ outcome_tlsa_lookup(const char *host)
 }
 
 struct outcome
+outcome_sts_mx_mismatch(const char *host, const char *domain)
+{
+	struct outcome o = local_outcome(SCOPE_HOST, STAGE_POLICY, 451,
+		"4.7.5", "%s is not one of the mail hosts that the MTA-STS "
+		"policy of %s names", host, domain);
+
+	o.tls_failure = TLS_FAILURE_VALIDATION;
+	return o;
+}
+
+struct outcome
+outcome_sts_later(const char *domain, const char *why)
+{
+	struct outcome o = local_outcome(SCOPE_HOST, STAGE_POLICY, 451,
+		"4.7.5", "it cannot be found out now whether %s has an "
+		"MTA-STS policy: %s", domain, why);
+
+	o.tls_failure = TLS_FAILURE_STS_FETCH;
+	return o;
+}
+
+struct outcome
 outcome_dane_required(const char *host, const char *why)
 {
 	struct outcome o = local_outcome(SCOPE_HOST, STAGE_POLICY, 451,

@@ -39,6 +39,7 @@ demand_why_name(enum demand_why why)
 		[WHY_REMEMBERED] = "remembered",
 		[WHY_DANE] = "dane",
 		[WHY_DANE_UNUSABLE] = "dane-unusable",
+		[WHY_STS] = "sts",
 		[WHY_REQUIRETLS] = "requiretls",
 		[WHY_TLS_OPTIONAL] = "tls-required-no",
 	};
@@ -78,6 +79,8 @@ demand_copy(const struct demand *from)
 	d->min_version = from->min_version;
 	d->tls_first = from->tls_first;
 	d->auth_file = copy_text(from->auth_file);
+	d->watch = from->watch;
+	d->watch_name = copy_text(from->watch_name);
 	for (size_t i = 0; i < from->name_count; i++)
 		demand_add_name(d, from->names[i]);
 	for (size_t i = 0; i < from->print_count; i++)
@@ -109,6 +112,7 @@ demand_free(struct demand **dp)
 	free(d->tlsa);
 	free_texts(d->prints, d->print_count);
 	free_texts(d->names, d->name_count);
+	free(d->watch_name);
 	free(d->auth_file);
 	free(d->key_file);
 	free(d->cert_file);
@@ -218,7 +222,7 @@ demand_same(const struct demand *had, const struct demand *need)
 {
 	if (had->level != need->level || had->why != need->why ||
 	    had->min_version != need->min_version ||
-	    had->tls_first != need->tls_first ||
+	    had->tls_first != need->tls_first || had->watch != need->watch ||
 	    had->tlsa_count != need->tlsa_count)
 		return false;
 	for (size_t i = 0; i < need->tlsa_count; i++)
@@ -232,6 +236,7 @@ demand_same(const struct demand *had, const struct demand *need)
 		same_text(had->cert_file, need->cert_file) &&
 		same_text(had->key_file, need->key_file) &&
 		same_text(had->auth_file, need->auth_file) &&
+		same_text(had->watch_name, need->watch_name) &&
 		same_set(had->names, had->name_count, need->names,
 		need->name_count) &&
 		same_set(had->prints, had->print_count, need->prints,

@@ -30,6 +30,7 @@ enum demand_why {		/* the rule that decided; why= in the log */
 	WHY_REMEMBERED,		/* it had TLS before: remember-tls */
 	WHY_DANE,		/* TLSA records of the host */
 	WHY_DANE_UNUSABLE,	/* TLSA records, none usable: encrypt */
+	WHY_STS,		/* the domain's MTA-STS policy (RFC 8461) */
 	WHY_REQUIRETLS,		/* the message: REQUIRETLS (RFC 8689) */
 	WHY_TLS_OPTIONAL	/* the message: "TLS-Required: No" */
 };
@@ -45,6 +46,14 @@ struct demand_tlsa {		/* a usable record (RFC 6698 2.1) */
 	uint8_t usage, selector, matching;
 	uint8_t *data;
 	size_t len;
+};
+
+/* What an MTA-STS policy says of a host where it does not decide: in testing
+ * mode, or beside DANE.  It is watched and reported, and never in the way. */
+enum demand_watch {
+	DEMAND_WATCH_NONE = 0,
+	DEMAND_WATCH_HOST,	/* a certificate by a known CA for the host */
+	DEMAND_WATCH_UNLISTED	/* the policy does not name the host */
 };
 
 struct demand {
@@ -65,6 +74,8 @@ struct demand {
 	int min_version;	/* 0x0301.., 0: default of the level */
 	char *auth_file;	/* AUTH with this, or NULL */
 	bool tls_first;		/* TLS before the greeting (RFC 8314 3.3) */
+	enum demand_watch watch;
+	char *watch_name;	/* with DEMAND_WATCH_HOST: who it must be */
 };
 
 /* An empty demand of that level. */

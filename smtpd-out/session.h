@@ -54,6 +54,10 @@ struct session_info {
 	bool tls_active;
 	bool starttls_refused;		/* it was asked for, and not given */
 	bool reused;			/* not the first transaction */
+	/* With DEMAND_WATCH_HOST, once TLS is up: what a demand for that would
+	 * have failed with, NONE when nothing. */
+	enum tls_failure watched;
+	char watched_text[128];
 	char proto[16];			/* "TLSv1.3", "" in clear */
 	char cipher[64];
 };

@@ -256,8 +256,12 @@ enum session_state
 session_step_tls_up(struct session *s)
 {
 	const struct tls *tls = conn_tls(s->conn);
+	const char *watched;
 
 	s->info.tls_active = true;
+	s->info.watched = tls_watched(tls, &watched);
+	(void)str_copy(s->info.watched_text, sizeof(s->info.watched_text),
+		watched);
 	(void)str_copy(s->info.proto, sizeof(s->info.proto), tls_proto(tls));
 	(void)str_copy(s->info.cipher, sizeof(s->info.cipher),
 		tls_cipher(tls));

@@ -26,7 +26,10 @@ struct tls_client {
 struct tls {
 	SSL *ssl;
 	const struct demand *demand;
+	struct tls_client *client;
 	bool refused;
+	enum tls_failure watched;
+	char watched_text[TLS_ERROR_MAX];
 	enum tls_failure failure;
 	char error[TLS_ERROR_MAX];
 };
@@ -102,6 +105,7 @@ tls_new(struct tls_client *client, const struct tls_params *params, int fd,
 	ERR_clear_error();
 	tls->failure = TLS_FAILURE_VALIDATION;
 	tls->demand = params->demand;
+	tls->client = client;
 	tls->ssl = SSL_new(client->ctx);
 	if (tls->ssl == NULL || SSL_set_fd(tls->ssl, fd) != 1 ||
 	    !tls_verify_apply(tls->ssl, params->demand, &client->set) ||
@@ -201,8 +205,19 @@ tls_handshake(struct tls *tls)
 		(void)str_copy(tls->error, sizeof(tls->error),
 			"the certificate is not the one demanded");
 		res = TLS_FAILED;
+	} else if (res == TLS_OK && tls->demand->watch == DEMAND_WATCH_HOST) {
+		tls->watched = tls_verify_watch(tls->ssl, tls->demand,
+			&tls->client->set, tls->watched_text,
+			sizeof(tls->watched_text));
 	}
 	return res;
+}
+
+enum tls_failure
+tls_watched(const struct tls *tls, const char **text_out)
+{
+	*text_out = tls->watched_text;
+	return tls->watched;
 }
 
 enum tls_failure

@@ -10,6 +10,8 @@
  *			names and dates; usage 2 with names and dates
  *	PKIX		a chain to the CA file, and a name in subjectAltName
  *	FINGERPRINT	SHA-256 of the certificate or of its public key
+ * What a demand only watches (MTA-STS in testing mode) is judged after that,
+ * and changes nothing.
  * Sessions are never resumed: nothing is verified again in a resumption, so
  * that one would carry over what it had been made under.
  *
@@ -66,6 +68,9 @@ bool tls_pending(const struct tls *);	/* bytes wait inside */
 void tls_goodbye(struct tls *);		/* close_notify, without waiting */
 
 const char *tls_error(const struct tls *);
+/* With DEMAND_WATCH_HOST, after the handshake: what would have failed under a
+ * demand for that, and a sentence; TLS_FAILURE_NONE when nothing. */
+enum tls_failure tls_watched(const struct tls *, const char **text_out);
 /* What kind of failure that was (RFC 8460 4.3). */
 enum tls_failure tls_failure(const struct tls *);
 /* True when the failure is the peer's alert or a protocol fault, not just the

@@ -18,6 +18,8 @@
 #include "smtpd-out/tls_verify.h"
 
 #define PRINT_BYTES 32
+#define NAME_FLAGS (X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | \
+	X509_CHECK_FLAG_NEVER_CHECK_SUBJECT)
 
 static const int versions[] = {
 	[CONF_TLS_VERSION_DEFAULT] = TLS1_2_VERSION,
@@ -62,8 +64,7 @@ apply_certificate(SSL *ssl, const struct demand *d)
 static bool
 apply_names(SSL *ssl, const struct demand *d)
 {
-	SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS |
-		X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
+	SSL_set_hostflags(ssl, NAME_FLAGS);
 	for (size_t i = 0; i < d->name_count; i++)
 		if (SSL_add1_host(ssl, d->names[i]) != 1)
 			return false;
@@ -239,6 +240,25 @@ static const struct {
 	    "the certificate is not trusted" },
 };
 
+/* The words for a result of verification; name: who it should have been. */
+static enum tls_failure
+explain(long code, const char *name, char *text, size_t text_bytes)
+{
+	enum tls_failure failure = TLS_FAILURE_VALIDATION;
+
+	(void)str_copy(text, text_bytes, X509_verify_cert_error_string(code));
+	for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
+		if (faults[i].code != code)
+			continue;
+		failure = faults[i].failure;
+		(void)str_copy(text, text_bytes, faults[i].text);
+	}
+	if (code == X509_V_ERR_HOSTNAME_MISMATCH && name != NULL)
+		(void)snprintf(text, text_bytes, "the certificate is not for "
+			"%s", name);
+	return failure;
+}
+
 void
 tls_verify_explain(const SSL *ssl, const struct demand *d,
 	enum tls_failure *failure, char *text, size_t text_bytes)
@@ -248,15 +268,62 @@ tls_verify_explain(const SSL *ssl, const struct demand *d,
 	/* Without verification the result says nothing of the failure. */
 	if (code == X509_V_OK || SSL_get_verify_mode(ssl) != SSL_VERIFY_PEER)
 		return;
-	*failure = TLS_FAILURE_VALIDATION;
-	(void)str_copy(text, text_bytes, X509_verify_cert_error_string(code));
-	for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
-		if (faults[i].code != code)
-			continue;
-		*failure = faults[i].failure;
-		(void)str_copy(text, text_bytes, faults[i].text);
+	*failure = explain(code, d->name_count > 0 ? d->names[0] : NULL, text,
+		text_bytes);
+}
+
+/* ---- what is only watched ---- */
+
+/* The chain of the peer, verified apart from the connection, as apply_pkix()
+ * would have had it done. */
+static long
+verify_apart(SSL *ssl, X509 *leaf, X509_STORE *store, const char *name)
+{
+	X509_STORE_CTX *ctx = X509_STORE_CTX_new();
+	X509_VERIFY_PARAM *param;
+	long code = X509_V_ERR_OUT_OF_MEM;
+
+	if (ctx == NULL || X509_STORE_CTX_init(ctx, store, leaf,
+	    SSL_get_peer_cert_chain(ssl)) != 1 ||
+	    X509_STORE_CTX_set_default(ctx, "ssl_server") != 1)
+		goto done;
+	param = X509_STORE_CTX_get0_param(ctx);
+	X509_VERIFY_PARAM_set_auth_level(param,
+		SSL_CTX_get_security_level(SSL_get_SSL_CTX(ssl)));
+	X509_VERIFY_PARAM_set_hostflags(param, NAME_FLAGS);
+	if (X509_VERIFY_PARAM_set1_host(param, name, 0) != 1)
+		goto done;
+	code = X509_verify_cert(ctx) == 1 ? X509_V_OK :
+		X509_STORE_CTX_get_error(ctx);
+done:
+	X509_STORE_CTX_free(ctx);
+	return code;
+}
+
+enum tls_failure
+tls_verify_watch(SSL *ssl, const struct demand *d,
+	const struct tls_setting *set, char *text, size_t text_bytes)
+{
+	X509_STORE *store = tls_stores_get(set->stores, set->conf->ca_file);
+	X509 *leaf = SSL_get0_peer_certificate(ssl);
+	enum tls_failure failure = TLS_FAILURE_NONE;
+	long code;
+
+	text[0] = '\0';
+	if (SSL_version(ssl) < TLS1_2_VERSION) {
+		(void)snprintf(text, text_bytes, "%s is not new enough (1.2)",
+			SSL_get_version(ssl));
+		return TLS_FAILURE_VALIDATION;
 	}
-	if (code == X509_V_ERR_HOSTNAME_MISMATCH && d->name_count > 0)
-		(void)snprintf(text, text_bytes, "the certificate is not for "
-			"%s", d->names[0]);
+	if (store == NULL || leaf == NULL) {
+		(void)str_copy(text, text_bytes, leaf == NULL ?
+			"the server shows no certificate" :
+			"the file of known authorities cannot be read");
+		return TLS_FAILURE_NOT_TRUSTED;
+	}
+	code = verify_apart(ssl, leaf, store, d->watch_name);
+	if (code != X509_V_OK)
+		failure = explain(code, d->watch_name, text, text_bytes);
+	ERR_clear_error();
+	return failure;
 }

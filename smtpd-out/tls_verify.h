@@ -30,6 +30,12 @@ bool tls_verify_apply(SSL *, const struct demand *,
  * connection, whatever the library said before. */
 bool tls_verify_done(SSL *, const struct demand *);
 
+/* After a handshake that succeeded, with DEMAND_WATCH_HOST: whether what the
+ * demand only watches was there, too.  TLS_FAILURE_NONE, or what would have
+ * failed and a sentence. */
+enum tls_failure tls_verify_watch(SSL *, const struct demand *,
+	const struct tls_setting *, char *text, size_t text_bytes);
+
 /* After a failed handshake: replaces text and failure when it was the
  * certificate that failed; leaves them otherwise. */
 void tls_verify_explain(const SSL *, const struct demand *,

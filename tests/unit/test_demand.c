@@ -36,6 +36,8 @@ sample(void)
 	demand_add_name(d, ".example");
 	demand_add_print(d, "aa");
 	demand_add_print(d, "bb");
+	d->watch = DEMAND_WATCH_HOST;
+	d->watch_name = xstrdup("mx.example");
 	demand_add_tlsa(d, 3, 1, 1, digest_a, sizeof(digest_a));
 	demand_add_tlsa(d, 2, 0, 1, digest_b, sizeof(digest_b));
 	return d;
@@ -66,6 +68,9 @@ static void no_cert(struct demand *d) { set_text(&d->cert_file, NULL); }
 static void key(struct demand *d) { set_text(&d->key_file, "/x"); }
 static void no_key(struct demand *d) { set_text(&d->key_file, NULL); }
 static void tls_first(struct demand *d) { d->tls_first = true; }
+static void watch(struct demand *d) { d->watch = DEMAND_WATCH_UNLISTED; }
+static void who(struct demand *d) { set_text(&d->watch_name, "x.example"); }
+static void nobody(struct demand *d) { set_text(&d->watch_name, NULL); }
 static void version(struct demand *d) { d->min_version = 0x0303; }
 static void name_more(struct demand *d) { demand_add_name(d, "x.example"); }
 static void name_other(struct demand *d) { set_text(&d->names[1], "y"); }
@@ -101,7 +106,7 @@ static void (*const changes[])(struct demand *) = {
 	no_ciphers, cert, no_cert, key, no_key, tls_first, version, name_more,
 	name_other, name_less, print_more, print_other, print_less,
 	tlsa_usage, tlsa_selector, tlsa_matching, tlsa_data, tlsa_len,
-	tlsa_less, tlsa_more, tlsa_twice,
+	tlsa_less, tlsa_more, tlsa_twice, watch, who, nobody,
 };
 
 static void
