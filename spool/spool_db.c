@@ -11,12 +11,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "spool/spool_int.h"
 
 #define DELIVERY "d.id, d.message_id, d.destination, d.attempts, " \
 	"d.received_ms, d.next_ms, d.expires_ms, d.held, d.delay_noticed"
 #define WALK "SELECT " DELIVERY ", r.id, m.size_bytes, m.flags, m.sender, " \
 	"r.address, coalesce(r.text, d.text, '') FROM "
+
+#define STS_COLUMNS "domain, policy_id, fetched_s, expires_s, used_s, " \
+	"tried_s, next_try_s, failures, failure, error"
 
 /* CROSS JOIN is SQLite's way to fix the order of the loops. */
 static const char *const stmt_sql[STMT_COUNT] = {
@@ -131,6 +135,37 @@ static const char *const stmt_sql[STMT_COUNT] = {
 	[STMT_HOST_TLS_COUNT] = "SELECT count(*) FROM host_tls",
 	[STMT_HOST_TLS_OLDEST] = "SELECT host, level, last_s FROM host_tls "
 		"INDEXED BY host_tls_last ORDER BY last_s, host LIMIT ?",
+	[STMT_STS_PUT] = "INSERT INTO sts_policy (" STS_COLUMNS ", text) "
+		"VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) "
+		"ON CONFLICT (domain) DO UPDATE SET policy_id = ?2, "
+		"fetched_s = ?3, expires_s = ?4, used_s = ?5, tried_s = ?6, "
+		"next_try_s = ?7, failures = ?8, failure = ?9, error = ?10, "
+		"text = ?11",
+	[STMT_STS_GET] = "SELECT " STS_COLUMNS ", text FROM sts_policy "
+		"WHERE domain = ?",
+	[STMT_STS_DELETE] = "DELETE FROM sts_policy WHERE domain = ?",
+	[STMT_STS_LIST] = "SELECT " STS_COLUMNS " FROM sts_policy "
+		"WHERE domain > ? ORDER BY domain LIMIT ?",
+	[STMT_STS_DUE] = "SELECT " STS_COLUMNS " FROM sts_policy "
+		"INDEXED BY sts_policy_expires WHERE policy_id <> '' AND "
+		"expires_s > ?1 AND (expires_s, domain) > (?3, ?4) AND "
+		"(expires_s - ?1) * 2 < expires_s - fetched_s AND "
+		"next_try_s <= ?1 AND used_s >= ?2 "
+		"ORDER BY expires_s, domain LIMIT ?5",
+	[STMT_STS_STALE] = "SELECT " STS_COLUMNS " FROM sts_policy "
+		"INDEXED BY sts_policy_expires WHERE expires_s <= ?1 AND "
+		"next_try_s <= ?2 LIMIT ?3",
+	[STMT_STS_EXCESS] = "SELECT " STS_COLUMNS ", "
+		"coalesce(length(text), 0) "
+		"FROM sts_policy ORDER BY policy_id <> '', used_s, domain "
+		"LIMIT ?",
+	[STMT_STS_COUNT] = "SELECT count(*), "
+		"coalesce(sum(length(text)), 0) FROM sts_policy",
+	[STMT_STS_LIST_PUT] = "INSERT INTO sts_list (path, text) "
+		"VALUES (?1, ?2) ON CONFLICT (path) DO UPDATE SET text = ?2",
+	[STMT_STS_LIST_GET] = "SELECT text FROM sts_list WHERE path = ?",
+	[STMT_STS_LIST_PATHS] = "SELECT path FROM sts_list",
+	[STMT_STS_LIST_DELETE] = "DELETE FROM sts_list WHERE path = ?",
 };
 
 enum status
@@ -351,7 +386,7 @@ query_run(struct query *q)
 	return query_end(q);
 }
 
-static void
+void
 query_damaged(struct query *q, int column)
 {
 	if (q->st == ST_OK)
@@ -405,4 +440,30 @@ query_col_text(struct query *q, int column)
 		return text;
 	query_damaged(q, column);
 	return "";
+}
+
+char *
+query_col_blob(struct query *q, int column, size_t max, size_t *len_out)
+{
+	int type = sqlite3_column_type(q->stmt, column);
+	const void *data;
+	char *copy;
+	int len;
+
+	*len_out = 0;
+	if (type == SQLITE_NULL)
+		return NULL;
+	data = sqlite3_column_blob(q->stmt, column);
+	len = sqlite3_column_bytes(q->stmt, column);
+	if (type != SQLITE_BLOB || len < 0 || (size_t)len > max ||
+	    (data == NULL && len > 0)) {
+		query_damaged(q, column);
+		return NULL;
+	}
+	*len_out = (size_t)len;
+	copy = xmalloc(*len_out + 1);
+	if (len > 0)
+		memcpy(copy, data, *len_out);
+	copy[*len_out] = '\0';
+	return copy;
 }

@@ -68,6 +68,18 @@ enum spool_stmt {
 	STMT_HOST_TLS_LIST,
 	STMT_HOST_TLS_COUNT,
 	STMT_HOST_TLS_OLDEST,
+	STMT_STS_PUT,
+	STMT_STS_GET,
+	STMT_STS_DELETE,
+	STMT_STS_LIST,
+	STMT_STS_DUE,
+	STMT_STS_STALE,
+	STMT_STS_EXCESS,
+	STMT_STS_COUNT,
+	STMT_STS_LIST_PUT,
+	STMT_STS_LIST_GET,
+	STMT_STS_LIST_PATHS,
+	STMT_STS_LIST_DELETE,
 	STMT_COUNT
 };
 
@@ -150,12 +162,17 @@ int64_t query_col(struct query *, int column);
 uint64_t query_col_id(struct query *, int column);
 const char *query_col_text(struct query *, int column);
 const char *query_col_text_null(struct query *, int column);
+/* Owned bytes with a NUL behind them; NULL for NULL.  More is damage. */
+char *query_col_blob(struct query *, int column, size_t max, size_t *len_out);
+/* The caller found a value that cannot be: ST_CORRUPT. */
+void query_damaged(struct query *, int column);
 
 /* ---- spool_schema.c ---- */
 
 struct spool_migration {
 	const char *sql;	/* from version `index` to `index` + 1 */
 };
+const struct spool_migration *spool_migrations(int *count_out);
 enum status spool_schema_open(struct spool *) MUST_CHECK;
 enum status spool_migrate(struct spool *, const struct spool_migration *,
 	int count) MUST_CHECK;

@@ -55,12 +55,33 @@ static const char schema_2[] =
 	" STRICT, WITHOUT ROWID;"
 	"CREATE INDEX host_tls_last ON host_tls (last_s);";
 
+/* MTA-STS: what is known of domains, and the last good policy lists.  It needs
+ * no table of an earlier step. */
+static const char schema_sts[] =
+	"CREATE TABLE sts_policy (row INTEGER PRIMARY KEY,"
+	" domain TEXT NOT NULL UNIQUE, policy_id TEXT NOT NULL,"
+	" fetched_s INTEGER NOT NULL, expires_s INTEGER NOT NULL,"
+	" used_s INTEGER NOT NULL, tried_s INTEGER NOT NULL,"
+	" next_try_s INTEGER NOT NULL, failures INTEGER NOT NULL,"
+	" failure INTEGER NOT NULL, error TEXT NOT NULL, text BLOB) STRICT;"
+	"CREATE INDEX sts_policy_expires ON sts_policy (expires_s, domain);"
+	"CREATE TABLE sts_list (row INTEGER PRIMARY KEY,"
+	" path TEXT NOT NULL UNIQUE, text BLOB NOT NULL) STRICT;";
+
 /* Never change a step that was released: add one. */
 static const struct spool_migration migrations[] = {
 	{ schema_1 },
 	{ schema_2 },
+	{ schema_sts },
 };
 #define SCHEMA_VERSION ((int)(sizeof(migrations) / sizeof(migrations[0])))
+
+const struct spool_migration *
+spool_migrations(int *count_out)
+{
+	*count_out = SCHEMA_VERSION;
+	return migrations;
+}
 
 /* Both ends of every tree: from each root down to two leaves. */
 static const char probe_sql[] =
@@ -83,7 +104,16 @@ static const char probe_sql[] =
 	"  (SELECT last_id FROM message ORDER BY id DESC LIMIT 1)),"
 	" (SELECT min(host) FROM host_tls), (SELECT max(host) FROM host_tls),"
 	" (SELECT min(last_s) FROM host_tls INDEXED BY host_tls_last),"
-	" (SELECT max(last_s) FROM host_tls INDEXED BY host_tls_last)";
+	" (SELECT max(last_s) FROM host_tls INDEXED BY host_tls_last),"
+	" (SELECT min(domain) FROM sts_policy),"
+	" (SELECT max(domain) FROM sts_policy),"
+	" (SELECT min(expires_s) FROM sts_policy"
+	"  INDEXED BY sts_policy_expires),"
+	" (SELECT max(expires_s) FROM sts_policy"
+	"  INDEXED BY sts_policy_expires),"
+	" (SELECT min(row) FROM sts_policy),"
+	" (SELECT max(row) FROM sts_policy),"
+	" (SELECT min(path) FROM sts_list)";
 #define PROBE_LAST_ID 15
 
 /* First column of the first row; `text` NULL: as a number. */

@@ -48,11 +48,11 @@ enum status spool_sts_list(struct spool *, const char *after,
 	struct spool_sts *out, size_t max, size_t *count_out) MUST_CHECK;
 
 /* Policies in force that are to be fetched anew, without texts: less than half
- * of their time is left, no try is waited for, nothing was fetched or tried
- * since tried_before_s, and mail went there since used_since_s.  The first to
- * expire come first; those after the given (expiry, name), 0 and "" for all. */
+ * of their time is left, a failed try is not waited for, and mail went there
+ * since used_since_s.  The first to expire come first; those after the given
+ * (expiry, name), 0 and "" for all. */
 struct spool_sts_due {
-	int64_t now_s, tried_before_s, used_since_s;
+	int64_t now_s, used_since_s;
 	int64_t after_expires_s;
 	const char *after;
 };

@@ -21,6 +21,7 @@
 #include "tests/unit/test_spool_util.h"
 
 #define MESSAGES 60
+#define STEPS_MAX 32
 
 static char *
 db_path(const char *dir)
@@ -464,33 +465,31 @@ pragma(struct spool *s, const char *sql)
 static void
 test_migration(void **state)
 {
-	static const struct spool_migration good[] = {
-		{ "never run" },
-		{ "never run" },
-		{ "ALTER TABLE message ADD COLUMN added TEXT" },
-		{ "UPDATE message SET added = 'yes'" },
-	};
-	static const struct spool_migration bad[] = {
-		{ "never run" },
-		{ "never run" },
-		{ "ALTER TABLE message ADD COLUMN added TEXT" },
-		{ "UPDATE nowhere SET added = 'yes'" },
-	};
+	struct spool_migration good[STEPS_MAX], bad[STEPS_MAX];
+	int now;
 	struct spool *s;
 
+	(void)spool_migrations(&now);
+	assert_true(now + 2 <= STEPS_MAX);
+	for (int i = 0; i < now; i++)
+		good[i] = bad[i] = (struct spool_migration){ "never run" };
+	good[now] = bad[now] = (struct spool_migration){
+		"ALTER TABLE message ADD COLUMN added TEXT" };
+	good[now + 1].sql = "UPDATE message SET added = 'yes'";
+	bad[now + 1].sql = "UPDATE nowhere SET added = 'yes'";
 	make_queue(*state);
 	s = test_open(*state);
-	assert_int_not_equal(spool_migrate(s, bad, 4), ST_OK);
-	assert_int_equal(pragma(s, "PRAGMA user_version"), 2);
+	assert_int_not_equal(spool_migrate(s, bad, now + 2), ST_OK);
+	assert_int_equal(pragma(s, "PRAGMA user_version"), now);
 	assert_int_equal(pragma(s, "SELECT count(*) FROM "
 		"pragma_table_info('message') WHERE name = 'added'"), 0);
-	assert_int_equal(spool_migrate(s, good, 4), ST_OK);
-	assert_int_equal(pragma(s, "PRAGMA user_version"), 4);
+	assert_int_equal(spool_migrate(s, good, now + 2), ST_OK);
+	assert_int_equal(pragma(s, "PRAGMA user_version"), now + 2);
 	assert_int_equal(pragma(s, "PRAGMA application_id"),
 		SPOOL_APPLICATION_ID);
 	assert_int_equal(pragma(s, "SELECT count(*) FROM message WHERE "
 		"added = 'yes'"), MESSAGES + 1);
-	assert_int_equal(spool_migrate(s, good, 4), ST_OK);
+	assert_int_equal(spool_migrate(s, good, now + 2), ST_OK);
 	assert_int_equal(spool_migrate(s, good, 1), ST_DENIED);
 	test_check_totals(s);
 	spool_close(&s);
@@ -504,11 +503,14 @@ test_from_version_1(void **state)
 	struct spool_host_tls h = { .host = "mx.example", .level = 2,
 		.last_s = 5 };
 	struct spool *s;
+	int now;
 
 	make_queue(*state);
-	run_sql(*state, "DROP TABLE host_tls; PRAGMA user_version = 1");
+	run_sql(*state, "DROP TABLE host_tls; DROP TABLE sts_policy; "
+		"DROP TABLE sts_list; PRAGMA user_version = 1");
+	(void)spool_migrations(&now);
 	s = test_open(*state);
-	assert_int_equal(pragma(s, "PRAGMA user_version"), 2);
+	assert_int_equal(pragma(s, "PRAGMA user_version"), now);
 	assert_int_equal(pragma(s, "SELECT count(*) FROM message"),
 		MESSAGES + 1);
 	assert_int_equal(spool_begin(s), ST_OK);
