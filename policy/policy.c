@@ -212,6 +212,11 @@ apply_rule(const struct conf_destination *rule, const struct policy_host *h,
 		h->mx != DNS_SEC_SECURE;
 	out->overridden = overrides(&rule->rule, h);
 	out->want_tlsa = levels[rule->rule.tls].search && !out->overridden;
+	if (out->overridden || (!levels[rule->rule.tls].search &&
+	    !out->of_host))
+		out->sts = POLICY_STS_OFF;
+	else if (!levels[rule->rule.tls].search)
+		out->sts = POLICY_STS_HOSTS;
 	apply_details(d, &rule->rule);
 	if (d->level == DEMAND_PKIX)
 		pkix_names(d, &rule->rule, out->of_host, h);
@@ -238,6 +243,7 @@ plan_rules(const struct conf *conf, const struct policy_host *h,
 	const struct conf_destination *rule, struct policy_plan *out)
 {
 	out->want_tlsa = true;
+	out->sts = h->relay ? POLICY_STS_OFF : POLICY_STS_FULL;
 	if (rule != NULL)
 		apply_rule(rule, h, out);
 	apply_relay(conf, h, out->floor);
@@ -305,18 +311,94 @@ dane_demand(const struct policy_host *h, const struct demand *floor,
 	return d;
 }
 
+/* ---- MTA-STS ---- */
+
+/* The policy that may rule a host out; NULL without one. */
+static const struct sts_policy *
+enforced(const struct policy_host *h, const struct policy_plan *plan)
+{
+	return plan->sts != POLICY_STS_OFF && h->sts != NULL &&
+		h->sts->mode == STS_MODE_ENFORCE ? h->sts : NULL;
+}
+
+/* RFC 8461 section 2: DANE comes first.  It tells who the host is, signed MX
+ * records that it is one of the destination's. */
+static bool
+dane_suffices(const struct policy_host *h, const struct policy_plan *plan,
+	enum dane_finding finding)
+{
+	return h->mx == DNS_SEC_SECURE && plan->want_tlsa &&
+		finding == DANE_FOUND;
+}
+
+/* RFC 8461 section 5: a host that the policy does not name is not used; nor is
+ * any while nobody knows whether there is a policy. */
+static bool
+sts_excludes(const struct policy_host *h, const struct policy_plan *plan,
+	enum dane_finding finding, struct outcome *why)
+{
+	if (plan->sts == POLICY_STS_OFF || dane_suffices(h, plan, finding))
+		return false;
+	if (h->sts_later != NULL) {
+		*why = *h->sts_later;
+		return true;
+	}
+	if (enforced(h, plan) == NULL || sts_policy_allows(h->sts, h->host))
+		return false;
+	*why = outcome_sts_mx_mismatch(h->host, h->destination);
+	return true;
+}
+
+/* A certificate by a known CA with the host's name: the operator's CA file and
+ * TLS 1.2 at least (RFC 8461 section 4.2). */
+static void
+demand_pkix(struct demand *d, const struct policy_host *h,
+	enum demand_why why)
+{
+	d->level = DEMAND_PKIX;
+	d->why = why;
+	demand_add_name(d, h->host);
+	verify_with(d);
+}
+
+/* What the search demands without REQUIRETLS: d is the result so far. */
+static struct demand *
+apply_sts(struct demand *d, const struct policy_host *h,
+	const struct policy_plan *plan)
+{
+	if (plan->sts != POLICY_STS_FULL || h->sts == NULL ||
+	    h->sts->mode == STS_MODE_NONE)
+		return d;
+	if (h->sts->mode == STS_MODE_ENFORCE && !demand_verifies(d)) {
+		mem_free(&d->ca_file);
+		demand_pkix(d, h, WHY_STS);
+		return d;
+	}
+	if (d->level == DEMAND_NONE)	/* by our own choice */
+		return d;
+	if (sts_policy_allows(h->sts, h->host)) {
+		d->watch = DEMAND_WATCH_HOST;
+		d->watch_name = xstrdup(h->host);
+	} else {
+		d->watch = DEMAND_WATCH_UNLISTED;
+	}
+	return d;
+}
+
 /*
  * RFC 8689 section 4.2.1: the certificate must be verified, and for a host
- * that we were led to in a way that nobody can forge: by signed MX records or
- * by the operator.  (That a host is signed, or has a rule of its own, proves
- * nothing when the MX record which names it is not signed.)
+ * that we were led to in a way that nobody can forge: by signed MX records, by
+ * an MTA-STS policy that names it or by the operator.  (That a host is signed,
+ * or has a rule of its own, proves nothing when the MX record which names it is
+ * not signed.)
  */
 static struct demand *
 require_demand(const struct policy_host *h, const struct policy_plan *plan,
 	enum dane_finding finding, const struct demand *found,
 	const char *base, struct outcome *why)
 {
-	bool led = h->relay || h->mx == DNS_SEC_SECURE;
+	bool led = h->relay || h->mx == DNS_SEC_SECURE ||
+		enforced(h, plan) != NULL;
 	struct demand *d = NULL;
 
 	if (led && finding == DANE_FOUND && plan->want_tlsa) {
@@ -325,43 +407,26 @@ require_demand(const struct policy_host *h, const struct policy_plan *plan,
 		d = demand_copy(plan->floor);
 	} else if (led && str_is_domain(h->host)) {
 		d = demand_copy(plan->floor);
-		d->level = DEMAND_PKIX;
-		demand_add_name(d, h->host);
-		verify_with(d);
+		demand_pkix(d, h, WHY_REQUIRETLS);
 	} else {
-		*why = outcome_require_tls(h->host, "it was not found by "
-			"signed DNS, so that its certificate proves nothing");
+		*why = outcome_require_tls(h->host, "neither signed DNS nor "
+			"an MTA-STS policy names it, so that its certificate "
+			"proves nothing");
 		return NULL;
 	}
 	d->why = WHY_REQUIRETLS;
 	return d;
 }
 
+/* What rules and TLSA records say. */
 static struct demand *
-decide(const struct conf *conf, const struct policy_host *h,
+search(const struct conf *conf, const struct policy_host *h,
 	const struct policy_plan *plan, enum dane_finding finding,
-	const struct demand *found, const char *base, struct outcome *why)
+	const struct demand *found, const char *base)
 {
 	bool trusted = h->relay || h->mx == DNS_SEC_SECURE || plan->dane_only ||
 		conf->insecure_mx == CONF_INSECURE_MX_DANE;
 
-	if (plan->unproved) {
-		*why = outcome_dane_required(h->host,
-			"the MX records that name it are not signed");
-		return NULL;
-	}
-	if (finding == DANE_FAILED && plan->want_tlsa) {
-		*why = outcome_tlsa_lookup(h->host);
-		return NULL;
-	}
-	if (plan->dane_only && finding != DANE_FOUND) {
-		*why = outcome_dane_required(h->host, finding == DANE_UNUSABLE ?
-			"none of its TLSA records is usable" :
-			"it has no secure TLSA records");
-		return NULL;
-	}
-	if (h->message == POLICY_MESSAGE_REQUIRE)
-		return require_demand(h, plan, finding, found, base, why);
 	if (!plan->want_tlsa || finding == DANE_NONE)
 		return demand_copy(plan->floor);
 	if (finding == DANE_UNUSABLE)
@@ -369,6 +434,60 @@ decide(const struct conf *conf, const struct policy_host *h,
 	if (!trusted)
 		return raise_to_encrypt(plan->floor, WHY_DANE);
 	return dane_demand(h, plan->floor, found, base);
+}
+
+/* What keeps a host from being used, whatever the message. */
+static bool
+excludes(const struct policy_host *h, const struct policy_plan *plan,
+	enum dane_finding finding, struct outcome *why)
+{
+	if (plan->unproved) {
+		*why = outcome_dane_required(h->host,
+			"the MX records that name it are not signed");
+		return true;
+	}
+	if (finding == DANE_FAILED && plan->want_tlsa) {
+		*why = outcome_tlsa_lookup(h->host);
+		return true;
+	}
+	if (plan->dane_only && finding != DANE_FOUND) {
+		*why = outcome_dane_required(h->host, finding == DANE_UNUSABLE ?
+			"none of its TLSA records is usable" :
+			"it has no secure TLSA records");
+		return true;
+	}
+	return sts_excludes(h, plan, finding, why);
+}
+
+static struct demand *
+decide(const struct conf *conf, const struct policy_host *h,
+	const struct policy_plan *plan, enum dane_finding finding,
+	const struct demand *found, const char *base, struct outcome *why)
+{
+	if (excludes(h, plan, finding, why))
+		return NULL;
+	if (h->message == POLICY_MESSAGE_REQUIRE)
+		return require_demand(h, plan, finding, found, base, why);
+	return apply_sts(search(conf, h, plan, finding, found, base), h,
+		plan);
+}
+
+enum demand_why
+policy_blame(const struct policy_host *h, const struct policy_plan *plan,
+	enum dane_finding finding)
+{
+	struct policy_host without = *h;
+	struct outcome why;
+
+	without.sts = NULL;
+	without.sts_later = NULL;
+	if (excludes(h, plan, finding, &why) &&
+	    !excludes(&without, plan, finding, &why))
+		return WHY_STS;
+	if (h->message == POLICY_MESSAGE_REQUIRE)
+		return WHY_REQUIRETLS;
+	return plan->dane_only || plan->floor->auth_file != NULL ? WHY_LOCAL :
+		WHY_DANE;
 }
 
 /* A password goes to a verified relay only; and without it nothing does. */

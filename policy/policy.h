@@ -4,14 +4,24 @@
  *
  * Order (RFC 7672 section 2, smtpd-out.conf(5)): a local rule sets a floor, or
  * with pkix or fingerprint takes the place of the search; TLSA records decide
- * where they are published; else the floor stands.  A rule never weakens what
- * DANE demands unless it says override.
+ * where they are published; else an MTA-STS policy of the destination that says
+ * enforce (RFC 8461), which knows its hosts by name and verifies them; else the
+ * floor stands.  A rule never weakens what DANE or MTA-STS demand unless it
+ * says override.
+ *
+ * MTA-STS never makes up for DANE that fails (RFC 8461 section 2).  The other
+ * way round DANE decides alone only where signed MX records name the host: with
+ * unsigned ones anybody can name a host that has TLSA records of its own, so
+ * that the policy must name it too.  A rule that verifies by pkix or by
+ * fingerprint takes the place of MTA-STS when it speaks for the destination;
+ * speaking for the host it does so only for hosts that the policy names.
  *
  * A message may have a demand of its own (RFC 8689), which outweighs these:
  *
  * REQUIRETLS	TLS with a verified certificate: by DANE, by a rule that
  *		verifies, or by PKIX for a host name that is itself proven
- *		(section 4.2.1).  Nothing weakens it, override neither.
+ *		(section 4.2.1), by signed MX records or by an MTA-STS policy
+ *		in force.  Nothing weakens it, override neither.
  * TLS-Required: No
  *		opportunistic TLS; of the rules only those count that say
  *		override, or that choose the relay: that is our own side.
@@ -25,6 +35,7 @@
 #include "base/envelope.h"
 #include "policy/dane.h"
 #include "policy/demand.h"
+#include "policy/sts.h"
 #include "resolver/resolver.h"
 
 enum policy_message {
@@ -45,12 +56,23 @@ struct policy_host {
 	enum dns_security mx;		/* of the MX RRset or its denial */
 	enum policy_message message;
 	int64_t now_s;			/* for rules with `until` */
+	/* The destination's MTA-STS policy in force, or NULL; or why it cannot
+	 * be known now whether there is one, which must not pass for none. */
+	const struct sts_policy *sts;
+	const struct outcome *sts_later;
 };
 
-/* What the local rules say, and whether TLSA matters beside them. */
+enum policy_sts {	/* what an MTA-STS policy may do beside the rules */
+	POLICY_STS_OFF = 0,	/* nothing */
+	POLICY_STS_HOSTS,	/* rule hosts out */
+	POLICY_STS_FULL		/* and demand a verified certificate */
+};
+
+/* What the local rules say, and what matters beside them. */
 struct policy_plan {
 	struct demand *floor;		/* owned */
 	bool want_tlsa;
+	enum policy_sts sts;
 	bool dane_only;
 	bool unproved;			/* dane-only for the destination, but
 					 * unsigned MX records led here */
@@ -71,6 +93,10 @@ void policy_plan_clear(struct policy_plan *);
 struct demand *policy_decide(const struct conf *, const struct policy_host *,
 	const struct policy_plan *, enum dane_finding,
 	const struct demand *found, const char *base, struct outcome *why);
+
+/* Then also: whose demand that was. */
+enum demand_why policy_blame(const struct policy_host *,
+	const struct policy_plan *, enum dane_finding);
 
 /* A rule whose until has passed does not count. */
 bool policy_rule_expired(const struct conf_destination *, int64_t now_s);

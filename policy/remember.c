@@ -24,6 +24,8 @@ remember_shown(const struct demand *d, bool tls_active)
 {
 	if (!tls_active)
 		return REMEMBER_NONE;
+	/* An MTA-STS policy is the destination's: others at the same host may
+	 * have none, which is no downgrade. */
 	return d->level == DEMAND_DANE ? REMEMBER_VERIFIED :
 		REMEMBER_ENCRYPTED;
 }

@@ -290,8 +290,23 @@ static const struct {
 	    "this mail server." },
 	{ "remembered", "This mail server has had TLS before, and this mail "
 	    "system does not go back behind that." },
+	{ "sts", "The receiving domain has published an MTA-STS policy, so "
+	    "that mail goes only to the mail servers that it names, over TLS "
+	    "with a certificate for the server's name." },
 	{ "requiretls", "The sender demanded TLS all the way (REQUIRETLS)." },
 };
+
+/* What does not fit need not be a TLSA record. */
+static const char *
+cure_for(enum tls_failure failure, const char *why)
+{
+	if (failure == TLS_FAILURE_VALIDATION && why != NULL &&
+	    strcmp(why, "sts") == 0)
+		return "name every mail server of the domain in the mx lines "
+			"of its MTA-STS policy, and have each offer TLS 1.2 "
+			"or newer.";
+	return tls_failure_cure(failure);
+}
 
 static void
 put_policy(const struct bounce_input *in, const struct bounce_rcpt *r,
@@ -318,7 +333,7 @@ put_policy(const struct bounce_input *in, const struct bounce_rcpt *r,
 	}
 	sink_puts(out, "\r\n");
 	sink_wrap(out, "    ", "What the receiving postmaster should do:");
-	sink_wrap(out, "        ", tls_failure_cure(failure));
+	sink_wrap(out, "        ", cure_for(failure, r->why));
 }
 
 static void

@@ -52,8 +52,9 @@ achieved(const struct rcpt *r)
 {
 	if (!r->info.tls_active)
 		return "none";
-	return r->level <= DEMAND_ENCRYPT ? "encrypted" :
-		demand_level_name(r->level);
+	if (r->level <= DEMAND_ENCRYPT)
+		return "encrypted";
+	return r->why == WHY_STS ? "sts" : demand_level_name(r->level);
 }
 
 static void

@@ -52,21 +52,12 @@ warn_rules(const struct host_policy *p)
 			p->plan.floor->level), NULL);
 }
 
-/* Whose demand it is when the host is not used. */
-static enum demand_why
-blame(const struct host_policy *p)
-{
-	if (p->facts.message == POLICY_MESSAGE_REQUIRE)
-		return WHY_REQUIRETLS;
-	return p->plan.dane_only || p->plan.floor->auth_file != NULL ?
-		WHY_LOCAL : WHY_DANE;
-}
-
 static void
 on_done(evutil_socket_t fd, short what, void *arg)
 {
 	struct host_policy *p = arg;
-	struct host_policy_result result = { .rule = blame(p),
+	struct host_policy_result result = {
+		.rule = policy_blame(&p->facts, &p->plan, p->finding),
 		.fresh_until_ms = p->fresh_until_ms };
 	host_policy_cb *cb = p->cb;
 	void *cb_arg = p->arg;
