@@ -13,6 +13,7 @@
 #include "policy/txt_fields.h"
 
 #define RECORD_RFC "RFC 8461 3.1"
+#define RECORD_VERSION "v=STSv1"
 
 _Static_assert(STS_ERR_MAX == JUDGE_TEXT_MAX, "one size of sentences");
 
@@ -48,7 +49,7 @@ sts_finding_name(enum sts_finding finding)
 bool
 sts_record_is(const uint8_t *text, size_t len)
 {
-	return txt_fields_begin(text, len, "v=STSv1");
+	return txt_fields_begin(text, len, RECORD_VERSION);
 }
 
 /* Of several ids the first counts: what 3.2 says of repeated fields it says of
@@ -139,39 +140,27 @@ enum sts_finding
 sts_record_read(const struct dns_answer *answer, struct sts_record *out,
 	char err[STS_ERR_MAX])
 {
-	const struct dns_bytes *only = NULL;
-	size_t count = 0;
+	struct dns_bytes only = { NULL, 0 };
+	const char *why;
 
 	err[0] = '\0';
 	memset(out, 0, sizeof(*out));
-	if (answer->result != DNS_FOUND && answer->result != DNS_NODATA &&
-	    answer->result != DNS_NXDOMAIN)
-		goto failed;
-	if (answer->security == DNS_SEC_BOGUS ||
-	    answer->security == DNS_SEC_INDETERMINATE)
-		goto failed;
-	if (answer->result != DNS_FOUND)
+	switch (txt_fields_pick(answer, RECORD_VERSION, &only)) {
+	case TXT_PICK_NONE:
 		return STS_FINDING_NONE;
-	for (size_t i = 0; i < answer->count; i++) {
-		const struct dns_bytes *txt = &answer->records[i].u.txt;
-
-		if (!sts_record_is(txt->data, txt->len))
-			continue;
-		only = txt;
-		count++;
-	}
-	if (count == 0)
-		return STS_FINDING_NONE;
-	if (count > 1) {
+	case TXT_PICK_ONE:
+		return sts_record_parse(only.data, only.len, out, err) ==
+			ST_OK ? STS_FINDING_RECORD : STS_FINDING_INVALID;
+	case TXT_PICK_SEVERAL:
 		(void)str_copy(err, STS_ERR_MAX, "more than one record begins "
 			"with \"v=STSv1;\" (" RECORD_RFC ")");
 		return STS_FINDING_INVALID;
+	case TXT_PICK_FAILED:
+		break;
 	}
-	return sts_record_parse(only->data, only->len, out, err) == ST_OK ?
-		STS_FINDING_RECORD : STS_FINDING_INVALID;
-failed:
-	(void)str_copy(err, STS_ERR_MAX, answer->why != NULL ? answer->why :
-		"no usable answer from the DNS");
+	why = answer->why != NULL ? answer->why :
+		"no usable answer from the DNS";
+	str_sanitise(err, STS_ERR_MAX, why, strlen(why));
 	return STS_FINDING_FAILED;
 }
 

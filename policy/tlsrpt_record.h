@@ -26,8 +26,11 @@ struct tlsrpt_rua {
 	char *uri;		/* as published */
 	char *target;		/* mailto: the address, percent-decoded and a
 				 * valid one (str_address), without header
-				 * fields; https: the URL, with "!" and ","
+				 * fields; https: the URL without a fragment,
 				 * still encoded */
+	char *host;		/* https: a normalised domain, never an
+				 * address or literal; mailto: NULL */
+	uint16_t port;		/* https: 443 unless said; mailto: 0 */
 };
 
 /* In the order of the record; at least one. */
@@ -40,9 +43,10 @@ typedef void tlsrpt_note_cb(unsigned line, const char *sentence, void *arg);
 
 /*
  * One TXT record, its strings joined.  ST_PARSE: err is a printable sentence
- * with the RFC section.  Of a URI with a scheme that is not for reports, or
- * beyond TLSRPT_RUA_MAX, nothing is kept; one usable URI must remain.  *out is
- * owned by the caller; NULL unless ST_OK.
+ * with the RFC section.  A URI of another scheme than the two, or beyond
+ * TLSRPT_RUA_MAX, is left out; one must remain.  A malformed one makes the
+ * record invalid.  Several rua fields add up.  *out is owned by the caller;
+ * NULL unless ST_OK.
  */
 enum status tlsrpt_record_parse(const uint8_t *text, size_t len,
 	struct tlsrpt_record **out, char err[TLSRPT_ERR_MAX]) MUST_CHECK;

@@ -136,3 +136,29 @@ txt_fields_next(struct txt_fields *f, const struct judge *judge,
 	skip_wsp(f);
 	return st;
 }
+
+enum txt_pick
+txt_fields_pick(const struct dns_answer *answer, const char *version,
+	struct dns_bytes *out)
+{
+	enum txt_pick pick = TXT_PICK_NONE;
+
+	if (answer->security == DNS_SEC_BOGUS ||
+	    answer->security == DNS_SEC_INDETERMINATE)
+		return TXT_PICK_FAILED;
+	if (answer->result == DNS_NODATA || answer->result == DNS_NXDOMAIN)
+		return TXT_PICK_NONE;
+	if (answer->result != DNS_FOUND)
+		return TXT_PICK_FAILED;
+	for (size_t i = 0; i < answer->count; i++) {
+		const struct dns_bytes *txt = &answer->records[i].u.txt;
+
+		if (!txt_fields_begin(txt->data, txt->len, version))
+			continue;
+		if (pick == TXT_PICK_ONE)
+			return TXT_PICK_SEVERAL;
+		*out = *txt;
+		pick = TXT_PICK_ONE;
+	}
+	return pick;
+}

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "policy/judge.h"
+#include "resolver/resolver.h"
 
 /* Pieces of the record. */
 struct txt_field {
@@ -32,6 +33,18 @@ void txt_fields_init(struct txt_fields *, const void *text, size_t len,
  * is not empty; what else it may hold depends on the field. */
 enum status txt_fields_next(struct txt_fields *, const struct judge *,
 	struct txt_field *out) MUST_CHECK;
+
+/* Which record of an answer counts: those that do not begin so are discarded
+ * first, exactly one must be left.  A failure is not an absence. */
+enum txt_pick {
+	TXT_PICK_NONE = 0,
+	TXT_PICK_ONE,		/* in *out, borrowed from the answer */
+	TXT_PICK_SEVERAL,
+	TXT_PICK_FAILED
+};
+
+enum txt_pick txt_fields_pick(const struct dns_answer *, const char *version,
+	struct dns_bytes *out);
 
 bool txt_field_is(const struct txt_field *, const char *name);
 /* An extension's value: visible ASCII without "=" and ";". */
