@@ -29,6 +29,7 @@ struct kid {
 	TAILQ_ENTRY(kid) link;
 	struct child *child;
 	struct slot *slot;		/* NULL: old generation */
+	unsigned index, of;		/* a worker's share: index of so many */
 };
 
 struct parent {

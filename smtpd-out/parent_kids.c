@@ -146,6 +146,8 @@ start_slot(struct slot *slot)
 	k = xcalloc(1, sizeof(*k));
 	k->child = slot->child;
 	k->slot = slot;
+	k->index = slot->index;
+	k->of = p->worker_count;
 	TAILQ_INSERT_TAIL(&p->kids, k, link);
 }
 

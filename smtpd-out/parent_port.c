@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "smtpd-out/parent_int.h"
+#include "smtpd-out/queue_sts.h"
 
 #define BACKLOG_MAX (8U << 20)	/* unsent bytes to one worker */
 
@@ -66,6 +67,32 @@ on_policy_save(struct parent *p, uint64_t child, struct ipc_frame *frame)
 	return ST_OK;
 }
 
+static enum status
+on_sts_get(struct parent *p, uint64_t child, struct ipc_frame *frame)
+{
+	struct msg_sts msg;
+	enum status st = msg_sts_decode(&frame->body, &msg);
+
+	if (st != ST_OK)
+		return st;
+	st = queue_sts_get(p->queue, child, frame->id, &msg);
+	msg_sts_clear(&msg);
+	return st;
+}
+
+static enum status
+on_sts_save(struct parent *p, uint64_t child, struct ipc_frame *frame)
+{
+	struct msg_sts msg;
+	enum status st = msg_sts_decode(&frame->body, &msg);
+
+	if (st != ST_OK)
+		return st;
+	st = queue_sts_save(p->queue, child, frame->id, &msg);
+	msg_sts_clear(&msg);
+	return st;
+}
+
 typedef enum status frame_handler(struct parent *, uint64_t child,
 	struct ipc_frame *);
 
@@ -75,6 +102,8 @@ static frame_handler *const handlers[IPC_TYPE_COUNT] = {
 	[IPC_BODY_DROP] = on_body_drop,
 	[IPC_RESULT] = on_result,
 	[IPC_POLICY_SAVE] = on_policy_save,
+	[IPC_STS_GET] = on_sts_get,
+	[IPC_STS_SAVE] = on_sts_save,
 };
 
 enum status
@@ -137,16 +166,23 @@ port_body_file(uint64_t child, uint64_t request, uint64_t token, int fd,
 
 /* A destination has one worker: its connections, limits and caches are in one
  * process (FNV-1a, stable while the number of workers is). */
+static unsigned
+share_of(const char *destination, unsigned workers)
+{
+	uint32_t hash = 2166136261U;
+
+	for (; *destination != '\0'; destination++)
+		hash = (hash ^ (unsigned char)*destination) * 16777619U;
+	return hash % workers;
+}
+
 static uint64_t
 port_worker_for(const char *destination, size_t bytes, void *arg)
 {
 	struct parent *p = arg;
-	uint32_t hash = 2166136261U;
-	struct child *c;
+	struct child *c = p->workers[share_of(destination,
+		p->worker_count)].child;
 
-	for (; *destination != '\0'; destination++)
-		hash = (hash ^ (unsigned char)*destination) * 16777619U;
-	c = p->workers[hash % p->worker_count].child;
 	if (c == NULL || child_state(c) != CHILD_RUNNING ||
 	    child_ipc(c) == NULL ||
 	    ipc_backlog(child_ipc(c)) + bytes > BACKLOG_MAX)
@@ -191,6 +227,35 @@ out:
 }
 
 static void
+port_send_sts(uint64_t child, uint64_t id, const struct msg_sts *msg,
+	void *arg)
+{
+	struct parent *p = arg;
+	struct buf payload;
+	struct kid *k;
+
+	buf_init(&payload, IPC_PAYLOAD_MAX);
+	if (msg_sts_encode(msg, &payload) != ST_OK)
+		goto out;
+	TAILQ_FOREACH(k, &p->kids, link)
+		if (child == 0 ? is_up(k->child) :
+		    child_id(k->child) == child)
+			send_to(p, child_id(k->child), IPC_STS, id, &payload,
+				-1);
+out:
+	buf_clear(&payload);
+}
+
+static bool
+port_owns(uint64_t worker, const char *domain, void *arg)
+{
+	const struct kid *k = kid_by_id(arg, worker);
+
+	return k != NULL && child_side(k->child) == IPC_WORKER &&
+		share_of(domain, k->of) == k->index;
+}
+
+static void
 port_broken(void *arg)
 {
 	struct parent *p = arg;
@@ -211,6 +276,8 @@ port_init(struct parent *p, struct queue_port *out)
 		.worker_for = port_worker_for,
 		.send_job = port_send_job,
 		.remembered = port_remembered,
+		.send_sts = port_send_sts,
+		.owns = port_owns,
 		.broken = port_broken,
 		.arg = p,
 	};

@@ -330,7 +330,30 @@ apply_all(struct queue *q, void *arg)
 			break;
 		st = submit_apply(q, op);
 	}
-	return st == ST_OK ? remember_apply(q) : st;
+	if (st == ST_OK)
+		st = remember_apply(q);
+	return st == ST_OK ? sts_apply(q) : st;
+}
+
+static enum status
+apply_sts(struct queue *q, void *arg)
+{
+	(void)arg;
+	return sts_apply(q);
+}
+
+static void
+commit_sts(struct queue *q)
+{
+	enum status st;
+
+	if (!sts_waiting(q))
+		return;
+	st = transaction(q, apply_sts, NULL);
+	if (st == ST_OK)
+		sts_done(q);
+	else
+		sts_failed(q, st);
 }
 
 static enum status
@@ -408,6 +431,7 @@ commit_singly(struct queue *q)
 			submit_failed(q, op, st);
 	}
 	commit_remembered(q);
+	commit_sts(q);
 }
 
 static void
@@ -416,7 +440,7 @@ commit(struct queue *q)
 	struct submit_op *op;
 
 	if (TAILQ_EMPTY(&q->submits) && TAILQ_EMPTY(&q->results) &&
-	    TAILQ_EMPTY(&q->remembers))
+	    TAILQ_EMPTY(&q->remembers) && !sts_waiting(q))
 		return;
 	if (transaction(q, apply_all, NULL) != ST_OK) {
 		commit_singly(q);
@@ -427,6 +451,7 @@ commit(struct queue *q)
 		while ((op = TAILQ_FIRST(&q->submits)) != NULL)
 			submit_done(q, op);
 		remember_done(q);
+		sts_done(q);
 	}
 	work_pump(q);
 	if (!event_pending(q->idle_ev, EV_TIMEOUT, NULL))
@@ -476,6 +501,7 @@ queue_new(struct event_base *base, const struct conf *conf,
 	q->idle_ev = event_new(base, -1, 0, on_idle, q);
 	work_init(q);
 	remember_init(q);
+	sts_init(q);
 	return q;
 }
 
@@ -506,6 +532,7 @@ queue_free(struct queue **qp)
 	while ((a = TAILQ_FIRST(&q->actives)) != NULL)
 		active_free(q, &a);
 	remember_clear(q);
+	sts_clear(q);
 	notice_list_clear(&q->notices);
 	table_each(q->tokens, free_token, q);
 	table_free(&q->tokens);
@@ -604,6 +631,7 @@ queue_child_gone(struct queue *q, uint64_t child, enum queue_gone how,
 	if (token_in_submit(q, child))
 		commit(q);
 	drop_tokens(q, child);
+	sts_child_gone(q, child);
 	TAILQ_FOREACH(a, &q->actives, link) {
 		/* With a final result in hand it only waits for the disk. */
 		if (a->child != child || a->finishing)

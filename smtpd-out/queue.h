@@ -35,6 +35,11 @@ struct queue_port {
 	/* What is remembered of hosts, for one worker or (0) for all. */
 	void (*remembered)(const struct msg_policy *, uint64_t worker,
 		void *arg);
+	/* MTA-STS: a message for one worker or (0) for all; and whether a
+	 * domain is one that this worker serves. */
+	void (*send_sts)(uint64_t worker, uint64_t id, const struct msg_sts *,
+		void *arg);
+	bool (*owns)(uint64_t worker, const char *domain, void *arg);
 	/* The spool takes nothing until this process has been replaced. */
 	void (*broken)(void *arg);
 	void *arg;

@@ -87,6 +87,7 @@ struct queue {
 	size_t remember_count;
 	struct event *remember_ev;
 	struct msg_policy changes;	/* of the transaction under way */
+	struct queue_sts *sts;
 	struct notice_list notices;	/* of the transaction under way */
 	TAILQ_HEAD(, active) actives;
 	struct table *by_job, *by_delivery;
@@ -133,6 +134,15 @@ enum status remember_apply(struct queue *) MUST_CHECK;
 void remember_done(struct queue *);
 void remember_drop(struct queue *);
 void remember_clear(struct queue *);
+
+/* queue_sts.c: inside a transaction, after it, and when it failed. */
+void sts_init(struct queue *);
+bool sts_waiting(const struct queue *);	/* for a transaction */
+enum status sts_apply(struct queue *) MUST_CHECK;
+void sts_done(struct queue *);
+void sts_failed(struct queue *, enum status);
+void sts_child_gone(struct queue *, uint64_t child);
+void sts_clear(struct queue *);
 
 /* notice.c: makes the notices for what op finishes, and for a delay. */
 enum status notice_make(struct queue *, const struct result_op *,

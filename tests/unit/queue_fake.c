@@ -34,6 +34,9 @@ size_t fq_asked;
 struct msg_policy_host fq_told[FQ_TOLD_MAX];
 size_t fq_told_count;
 uint64_t fq_told_worker;
+struct fq_sts fq_sts[FQ_STS_MAX];
+size_t fq_sts_count;
+bool fq_owns;
 
 static struct event_base *base;
 static struct conf *conf;
@@ -146,6 +149,42 @@ on_remembered(const struct msg_policy *msg, uint64_t worker, void *arg)
 			fq_told[fq_told_count++] = msg->hosts[i];
 }
 
+static void
+on_send_sts(uint64_t worker, uint64_t id, const struct msg_sts *msg,
+	void *arg)
+{
+	struct fq_sts *to = &fq_sts[fq_sts_count];
+	struct reader r;
+	struct buf b;
+
+	assert_ptr_equal(arg, &fq);
+	assert_true(fq_sts_count < FQ_STS_MAX);
+	fq_sts_count++;
+	to->worker = worker;
+	to->id = id;
+	buf_init(&b, IPC_PAYLOAD_MAX);
+	assert_int_equal(msg_sts_encode(msg, &b), ST_OK);
+	reader_init(&r, buf_data(&b), b.len);
+	assert_int_equal(msg_sts_decode(&r, &to->msg), ST_OK);
+	buf_clear(&b);
+}
+
+static bool
+owns(uint64_t worker, const char *domain, void *arg)
+{
+	assert_ptr_equal(arg, &fq);
+	assert_true(domain[0] != '\0');
+	return fq_owns && worker == WORKER_ID;
+}
+
+void
+fq_sts_clear(void)
+{
+	for (size_t i = 0; i < fq_sts_count; i++)
+		msg_sts_clear(&fq_sts[i].msg);
+	fq_sts_count = 0;
+}
+
 /* ---- life ---- */
 
 static void
@@ -163,7 +202,8 @@ open_all(void)
 	const struct queue_port port = { .accepted = on_accepted,
 		.rejected = on_rejected, .body_file = on_body_file,
 		.worker_for = worker_for, .send_job = send_job,
-		.remembered = on_remembered, .arg = &fq };
+		.remembered = on_remembered, .send_sts = on_send_sts,
+		.owns = owns, .arg = &fq };
 	const struct spool_options opt = { .inline_bytes = 1000,
 		.test_step = on_step };
 	char url[100], err[SPOOL_TEXT_MAX], text[1500];
@@ -226,6 +266,7 @@ fq_setup(void **state)
 	clock_test_set(T0);
 	conf_text[0] = '\0';
 	fq_told_count = 0;
+	fq_owns = true;
 	fq_worker = WORKER_ID;
 	fq_send_fails = false;
 	fq_asked = 0;
@@ -257,6 +298,7 @@ fq_teardown(void **state)
 		if (fq_requests[i].fd >= 0)
 			(void)close(fq_requests[i].fd);
 	close_all();
+	fq_sts_clear();
 	free(fq_jobs);
 	event_base_free(base);
 	clock_test_real();

@@ -42,6 +42,16 @@ extern struct msg_policy_host fq_told[FQ_TOLD_MAX];	/* to workers */
 extern size_t fq_told_count;
 extern uint64_t fq_told_worker;	/* the last time */
 
+struct fq_sts {			/* what a worker was told of a policy */
+	uint64_t worker, id;
+	struct msg_sts msg;	/* text is owned */
+};
+#define FQ_STS_MAX 500
+extern struct fq_sts fq_sts[FQ_STS_MAX];
+extern size_t fq_sts_count;
+extern bool fq_owns;		/* workers serve every domain */
+void fq_sts_clear(void);
+
 /* cmocka set-up and tear-down. */
 int fq_setup(void **state);
 int fq_teardown(void **state);
