@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
+#include "base/conf_parts.h"
 #include "base/err.h"
 #include "base/log.h"
 
@@ -88,13 +89,6 @@ struct conf_tls_rule {
 enum conf_tls_version { CONF_TLS_VERSION_DEFAULT = 0, CONF_TLS_1_0,
 	CONF_TLS_1_1, CONF_TLS_1_2, CONF_TLS_1_3 };
 
-/* "100/1m": so many messages in so much time; 0 is no bound. */
-struct conf_rate {
-	unsigned count;
-	int64_t per_ms;
-};
-#define CONF_RATE_MS_MAX 86400000
-
 /* What a destination or host may be given; 0: not said here. */
 struct conf_bounds {
 	unsigned connections;		/* at a time */
@@ -124,62 +118,8 @@ struct conf_host_list {
 enum conf_insecure_mx { CONF_INSECURE_MX_DANE = 0, CONF_INSECURE_MX_ENCRYPT,
 	CONF_INSECURE_MX_MAY };
 
-/* What a failed lookup of a domain's MTA-STS record does when no policy of the
- * domain is cached: its mail waits, or goes as if there were none. */
-enum conf_sts_dns { CONF_STS_DNS_DEFER = 0, CONF_STS_DNS_IGNORE };
-
-struct conf_sts {		/* MTA-STS, RFC 8461 */
-	bool enable;
-	int64_t fetch_ms;		/* a whole fetch */
-	uint16_t fetch_port;
-	bool allow_private;		/* policy hosts at private addresses */
-	enum conf_sts_dns dns_failure;
-	unsigned max_fetches;		/* at a time, per worker */
-	int64_t retry_s, max_retry_s;	/* after a failed fetch, doubling */
-	int64_t refresh_ms;		/* how often refreshes are looked for */
-	int64_t unused_s;		/* without mail: no refresh any more */
-	size_t cache_domains;		/* remembered in the spool */
-	char **lists;			/* files of policies for others */
-	size_t list_count;
-};
-
 enum conf_remember { CONF_REMEMBER_OFF = 0, CONF_REMEMBER_WARN,
 	CONF_REMEMBER_REQUIRE };
-
-struct conf_retry {
-	int64_t first_ms, max_ms, expire_ms;
-	int64_t delay_notice_ms;	/* 0: none */
-	unsigned factor_percent;	/* growth per attempt; 200 doubles */
-};
-
-/* RFC 5321 4.5.3.2, and our own for the rest. */
-struct conf_timeout {
-	int64_t connect_ms, banner_ms, command_ms, mail_ms, rcpt_ms,
-		data_ms, block_ms, data_end_ms, rset_ms, quit_ms, tls_ms,
-		idle_ms;
-};
-
-struct conf_limit {
-	uint64_t message_bytes;
-	unsigned recipients;		/* per message accepted */
-	unsigned sessions;		/* inject, in all */
-	unsigned sessions_per_client;	/* inject, per address */
-	unsigned line_bytes;		/* of text in DATA, RFC 5321: 998 */
-	int64_t inject_command_ms;	/* idle time of a submitter */
-	int64_t inject_session_ms;	/* whole session */
-	unsigned hops;			/* Received headers */
-	unsigned active;		/* deliveries in work, in all */
-	unsigned destination_sessions;	/* concurrent, per destination */
-	unsigned session_rcpts;		/* per transaction we send */
-	struct conf_rate destination_rate;
-	unsigned host_sessions;		/* concurrent, per MX host; 0: any */
-	struct conf_rate host_rate;
-	unsigned out_sessions;		/* concurrent, in all; 0: any */
-	struct conf_rate out_rate;
-	uint64_t inline_bytes;		/* larger bodies go to a file */
-	uint64_t bounce_bytes;		/* RET=FULL up to this size */
-	uint64_t free_bytes;		/* refuse mail below this free space */
-};
 
 struct conf {
 	char *hostname;			/* EHLO, Received, Message-ID */
