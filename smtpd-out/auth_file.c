@@ -1,33 +1,17 @@
 /*
- * Reading the password of a relay.  No stdio, which would keep a copy.
+ * Reading the password of a relay.
  */
 #include "config.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/log.h"
 #include "base/str.h"
 #include "smtpd-out/auth_file.h"
+#include "smtpd-out/secret_file.h"
 
-#define FILE_BYTES (2 * AUTH_TEXT_MAX + 4)	/* with ':', CR, LF, excess */
-
-/* What is wrong with the file itself; NULL when nothing is. */
-static const char *
-file_fault(const struct stat *st)
-{
-	if (!S_ISREG(st->st_mode))
-		return "is not a regular file";
-	if (st->st_uid != geteuid() && st->st_uid != 0)
-		return "belongs to another user than that of the service";
-	if (st->st_mode & (S_IRWXG | S_IRWXO))
-		return "can be used by others: its mode must be 0600 or 0400";
-	return NULL;
-}
+#define FILE_BYTES (2 * AUTH_TEXT_MAX + 5)	/* ':', CR, LF, excess, NUL */
 
 /* Fails also when the text does not fit. */
 static bool
@@ -61,48 +45,25 @@ parse(const char *text, size_t len, struct auth_secret *out)
 		(size_t)(colon - text));
 }
 
-static enum status
-read_open(int fd, struct auth_secret *out, const char **why)
-{
-	char text[FILE_BYTES];
-	size_t used = 0;
-	ssize_t n = 0;
-	struct stat st;
-	bool good;
-
-	*why = fstat(fd, &st) != 0 ? strerror(errno) : file_fault(&st);
-	if (*why != NULL)
-		return ST_DENIED;
-	while (used < sizeof(text) &&
-	    (n = read(fd, text + used, sizeof(text) - used)) > 0)
-		used += (size_t)n;
-	good = n >= 0 && used < sizeof(text) && parse(text, used, out);
-	*why = n < 0 ? strerror(errno) : "is not one line \"user:password\"";
-	explicit_bzero(text, sizeof(text));
-	return good ? ST_OK : n < 0 ? ST_SYS : ST_PARSE;
-}
-
 enum status
 auth_file_read(const char *path, struct auth_secret *out,
 	char err[AUTH_ERR_MAX])
 {
-	/* Not to hang where somebody has put a FIFO. */
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	const char *why = NULL;
-	enum status st = ST_SYS;
+	char text[FILE_BYTES];
+	size_t len;
+	enum status st = secret_file_read(path, text, sizeof(text), &len,
+		err);
 
-	err[0] = '\0';
 	memset(out, 0, sizeof(*out));
-	if (fd >= 0) {
-		st = read_open(fd, out, &why);
-		(void)close(fd);
-	} else {
-		why = strerror(errno);
-	}
+	if (st == ST_LIMIT || (st == ST_OK && !parse(text, len, out)))
+		st = ST_PARSE;
+	explicit_bzero(text, sizeof(text));
 	if (st == ST_OK)
 		return ST_OK;
 	auth_secret_wipe(out);
-	(void)snprintf(err, AUTH_ERR_MAX, "%s %s", path, why);
+	if (st == ST_PARSE)
+		(void)snprintf(err, AUTH_ERR_MAX,
+			"%s is not one line \"user:password\"", path);
 	return st;
 }
 

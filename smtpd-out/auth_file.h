@@ -11,9 +11,10 @@
 
 #include "base/conf.h"
 #include "base/err.h"
+#include "smtpd-out/secret_file.h"
 
 #define AUTH_TEXT_MAX 512	/* of user and of password, each */
-#define AUTH_ERR_MAX 256
+#define AUTH_ERR_MAX SECRET_ERR_MAX
 
 struct auth_secret {
 	char user[AUTH_TEXT_MAX + 1];

@@ -1,28 +1,11 @@
 /*
- * What the files of bounce share: an output that remembers that it was full,
- * and the parts of a notice.
+ * What the files of bounce share: the parts of a notice.
  */
 #ifndef SMTPD_OUT_BOUNCE_INT_H
 #define SMTPD_OUT_BOUNCE_INT_H
 
 #include "smtpd-out/bounce.h"
-
-struct sink {
-	struct buf buf;
-	bool full;		/* a put did not fit; the rest is void */
-};
-
-void sink_init(struct sink *, size_t max_bytes);
-void sink_clear(struct sink *);
-void sink_put(struct sink *, const void *, size_t);
-void sink_puts(struct sink *, const char *);
-void sink_printf(struct sink *, const char *fmt, ...)
-	__attribute__((format(printf, 2, 3)));
-bool sink_is_ascii(const struct sink *);
-/* Words of text, broken at spaces near column 74, each line after `indent`. */
-void sink_wrap(struct sink *, const char *indent, const char *text);
-/* RFC 2045 6.7; data has CRLF line ends. */
-void sink_quoted_printable(struct sink *, const uint8_t *data, size_t len);
+#include "smtpd-out/sink.h"
 
 /* Part one: for a person (bounce_text.c). */
 const char *bounce_subject(enum bounce_kind);

@@ -1,10 +1,9 @@
 /*
  * The part of a notice that people read: plain words, what happened, what to
- * do.  And the outputs that all parts use.
+ * do.
  */
 #include "config.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,113 +11,7 @@
 #include "base/str.h"
 #include "smtpd-out/bounce_int.h"
 
-#define WRAP_COLUMN 74
 #define NAMED_MAX 50		/* recipients named in words */
-
-/* ---- outputs ---- */
-
-void
-sink_init(struct sink *s, size_t max_bytes)
-{
-	buf_init(&s->buf, max_bytes);
-	s->full = false;
-}
-
-void
-sink_clear(struct sink *s)
-{
-	buf_clear(&s->buf);
-}
-
-void
-sink_put(struct sink *s, const void *bytes, size_t count)
-{
-	if (!s->full && buf_put(&s->buf, bytes, count) != ST_OK)
-		s->full = true;
-}
-
-void
-sink_puts(struct sink *s, const char *text)
-{
-	sink_put(s, text, strlen(text));
-}
-
-void
-sink_printf(struct sink *s, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	if (!s->full && buf_vprintf(&s->buf, fmt, ap) != ST_OK)
-		s->full = true;
-	va_end(ap);
-}
-
-bool
-sink_is_ascii(const struct sink *s)
-{
-	const uint8_t *p = buf_data(&s->buf);
-
-	for (size_t i = 0; i < s->buf.len; i++)
-		if (p[i] > 127)
-			return false;
-	return true;
-}
-
-void
-sink_wrap(struct sink *s, const char *indent, const char *text)
-{
-	size_t column = 0;
-
-	while (*text != '\0') {
-		size_t word = strcspn(text, " ");
-
-		if (column > 0 && column + 1 + word > WRAP_COLUMN) {
-			sink_puts(s, "\r\n");
-			column = 0;
-		}
-		sink_puts(s, column == 0 ? indent : " ");
-		column += word + (column == 0 ? strlen(indent) : 1);
-		sink_put(s, text, word);
-		text += word;
-		text += strspn(text, " ");
-	}
-	sink_puts(s, "\r\n");
-}
-
-static bool
-qp_plain(const uint8_t *data, size_t left)
-{
-	if (data[0] == ' ' || data[0] == '\t')
-		return left > 1 && data[1] != '\r';
-	return data[0] > 32 && data[0] < 127 && data[0] != '=';
-}
-
-void
-sink_quoted_printable(struct sink *s, const uint8_t *data, size_t len)
-{
-	size_t column = 0;
-
-	for (size_t i = 0; i < len; i++) {
-		bool plain = qp_plain(data + i, len - i);
-
-		if (data[i] == '\r' && i + 1 < len && data[i + 1] == '\n') {
-			sink_puts(s, "\r\n");
-			column = 0;
-			i++;
-			continue;
-		}
-		if (column + (plain ? 1 : 3) > 75) {
-			sink_puts(s, "=\r\n");
-			column = 0;
-		}
-		if (plain)
-			sink_put(s, data + i, 1);
-		else
-			sink_printf(s, "=%02X", data[i]);
-		column += plain ? 1 : 3;
-	}
-}
 
 void
 bounce_ascii(char *out, size_t out_bytes, const char *text)
