@@ -203,12 +203,23 @@ sts_pattern_parse(const char *text, size_t len, char out[STS_PATTERN_MAX])
 	return NULL;
 }
 
-/* Both normalised.  4.1: the wildcard stands for exactly one label. */
+static bool
+ends_in(const char *host, const char *end)
+{
+	size_t n = strlen(end), len = strlen(host);
+
+	return len > n && strcmp(host + len - n, end) == 0;
+}
+
+/* Both normalised.  4.1: the wildcard stands for exactly one label.  ".example"
+ * of a policy list (sts_list.h) for one or more. */
 static bool
 match(const char *pattern, const char *host)
 {
 	const char *dot;
 
+	if (pattern[0] == '.')
+		return ends_in(host, pattern);
 	if (pattern[0] != '*')
 		return strcmp(pattern, host) == 0;
 	dot = strchr(host, '.');

@@ -33,7 +33,8 @@ enum sts_mode {
 const char *sts_mode_name(enum sts_mode);
 
 /* Patterns are normalised: lower-case A-labels, no trailing dot, with "*." in
- * front when any one label may stand there.  At least one unless mode NONE. */
+ * front when any one label may stand there.  At least one unless mode NONE.
+ * One of a policy list may begin with "." instead: any labels (sts_list.h). */
 struct sts_policy {
 	enum sts_mode mode;
 	int64_t max_age_s;
