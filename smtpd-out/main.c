@@ -9,6 +9,7 @@
 #include <sysexits.h>
 
 #include "smtpd-out/cmd_check.h"
+#include "smtpd-out/cmd_lint.h"
 #include "smtpd-out/cmd_queue.h"
 #include "smtpd-out/cmd_run.h"
 #include "smtpd-out/cmd_submit.h"
@@ -22,6 +23,7 @@ static const struct {
 	{ "submit", cmd_submit, "submit a message, as sendmail does" },
 	{ "queue", cmd_queue, "look at the queue and change it" },
 	{ "check", cmd_check, "explain what the DNS says, and whether proven" },
+	{ "lint", cmd_lint, "judge what is about to be published" },
 	{ "--role", cmd_role, NULL },
 };
 
