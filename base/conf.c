@@ -353,6 +353,8 @@ check_whole(const char *name, const struct conf *conf, char err[CONF_ERR_MAX])
 		why = "retry: max is shorter than first";
 	else if (conf->sts.max_retry_s < conf->sts.retry_s)
 		why = "mta-sts: max-retry is shorter than retry";
+	else
+		why = conf_report_fault(conf);
 	for (size_t i = 0; why == NULL && i < conf->listen_count; i++)
 		if ((conf->listens[i].cert_file == NULL) !=
 		    (conf->listens[i].key_file == NULL))
@@ -388,6 +390,8 @@ store(cfg_t *cfg)
 		&conf->resolver.trusted, &conf->resolver.trusted_count);
 	conf_texts_store(cfg_getsec(cfg, "mta-sts"), "lists", LIST_FILE,
 		&conf->sts.lists, &conf->sts.list_count);
+	conf_texts_store(cfg_getsec(cfg, "tlsrpt"), "exclude", LIST_NAME,
+		&conf->tlsrpt.exclude, &conf->tlsrpt.exclude_count);
 	store_listens(conf, cfg);
 	store_rules(cfg, "destination", &conf->destinations,
 		&conf->destination_count);
@@ -395,6 +399,7 @@ store(cfg_t *cfg)
 	conf_host_list_store(cfg, "hosts-require-tls", &conf->require_hosts);
 	conf_host_list_store(cfg, "hosts-avoid-tls", &conf->avoid_hosts);
 	fill_identity(conf);
+	conf_report_fill(conf);
 	return conf;
 }
 

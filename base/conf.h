@@ -137,6 +137,8 @@ struct conf {
 	struct conf_host_list require_hosts, avoid_hosts;
 	enum conf_insecure_mx insecure_mx;
 	struct conf_sts sts;
+	struct conf_tlsrpt tlsrpt;
+	struct conf_dkim dkim;
 	unsigned min_version;		/* of verified TLS */
 	unsigned may_min_version;	/* of opportunistic TLS */
 	char *ciphers;			/* NULL: the library's */
@@ -182,6 +184,8 @@ const struct conf_destination *conf_host(const struct conf *,
 /* True when the list names the host or one of its addresses. */
 bool conf_host_list_match(const struct conf_host_list *, const char *host,
 	const struct sockaddr *addr);
+/* True when no report is sent to that domain (tlsrpt { exclude }). */
+bool conf_tlsrpt_excluded(const struct conf *, const char *domain);
 /* True when addr is within one of the networks. */
 bool conf_net_match(const struct conf_net *, size_t count,
 	const struct sockaddr *);

@@ -23,6 +23,7 @@ enum conf_kind {
 	ROW_WORD,	/* enum: index in words */
 	ROW_DATE,	/* int64_t: end of that day, Unix time */
 	ROW_FILE,	/* char *, absolute path */
+	ROW_ADDRESS,	/* char *, mail address */
 	ROW_RATE,	/* struct conf_rate */
 	ROW_RELAY	/* char *, "host", "host:port", "smtps://..." */
 };
@@ -90,6 +91,11 @@ void conf_host_list_store(cfg_t *, const char *key, struct conf_host_list *);
 /* False when the network is malformed. */
 bool conf_net_parse(const char *text, struct conf_net *out);
 void conf_nets_default(struct conf_net **out, size_t *count_out);
+/* conf_report.c: the defaults of tlsrpt and dkim that depend on others, and
+ * what is wrong with them as a whole; NULL when nothing is. */
+void conf_report_fill(struct conf *);
+const char *conf_report_fault(const struct conf *);
+void conf_report_free(struct conf *);
 /* Splits "smtps://host:port" in relay_host and normalises the host; port 25,
  * or 465 for smtps (RFC 8314 7.3), when none is given. */
 void conf_relay_port(struct conf_destination *);

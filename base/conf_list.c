@@ -449,6 +449,7 @@ conf_free(struct conf **confp)
 	addrs_free(conf->resolver.servers, conf->resolver.server_count);
 	addrs_free(conf->resolver.trusted, conf->resolver.trusted_count);
 	texts_free(conf->sts.lists, conf->sts.list_count);
+	conf_report_free(conf);
 	free(conf->resolver.trust_anchor);
 	free(conf->ciphers);
 	free(conf->ca_file);

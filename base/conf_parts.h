@@ -35,6 +35,26 @@ struct conf_sts {		/* MTA-STS, RFC 8461 */
 	size_t list_count;
 };
 
+enum conf_tlsrpt_send { CONF_TLSRPT_AUTO = 0, CONF_TLSRPT_NO,
+	CONF_TLSRPT_YES };
+
+struct conf_tlsrpt {		/* reports to others, RFC 8460 */
+	enum conf_tlsrpt_send send_mode;
+	bool send;			/* what follows from the mode */
+	char *organization;
+	char *contact;			/* address; none of these is NULL */
+	char *from;			/* address, of mail with reports */
+	char *domain;			/* who submits: TLS-Report-Submitter */
+	bool success_reports;		/* also for days without a failure */
+	char **exclude;			/* domains, ".domain" */
+	size_t exclude_count;
+};
+
+struct conf_dkim {		/* all NULL: nothing is signed */
+	char *domain, *selector, *key_file;
+	bool sign_notices;		/* bounces and delay notices too */
+};
+
 struct conf_retry {
 	int64_t first_ms, max_ms, expire_ms;
 	int64_t delay_notice_ms;	/* 0: none */

@@ -32,6 +32,7 @@ static const char *const version_words[] =
 static const char *const insecure_mx_words[] =
 	{ "dane", "encrypt", "may", NULL };
 static const char *const sts_dns_words[] = { "defer", "ignore", NULL };
+static const char *const send_words[] = { "auto", "no", "yes", NULL };
 static const char *const remember_words[] =
 	{ "off", "warn", "require", NULL };
 
@@ -160,6 +161,22 @@ static const struct conf_row sts_rows[] = {
 	{ "cache-size", ROW_SIZE_T, AT(sts.cache_domains), "10000", 1,
 	    1000000, NULL },
 };
+static const struct conf_row tlsrpt_rows[] = {
+	{ "send", ROW_WORD, AT(tlsrpt.send_mode), "auto", 0, 0, send_words },
+	{ "organization", ROW_TEXT, AT(tlsrpt.organization), NULL, 0, 0,
+	    NULL },
+	{ "contact", ROW_ADDRESS, AT(tlsrpt.contact), NULL, 0, 0, NULL },
+	{ "from", ROW_ADDRESS, AT(tlsrpt.from), NULL, 0, 0, NULL },
+	{ "domain", ROW_HOST, AT(tlsrpt.domain), NULL, 0, 0, NULL },
+	{ "success-reports", ROW_BOOL, AT(tlsrpt.success_reports), "yes", 0, 0,
+	    NULL },
+};
+static const struct conf_row dkim_rows[] = {
+	{ "domain", ROW_HOST, AT(dkim.domain), NULL, 0, 0, NULL },
+	{ "selector", ROW_HOST, AT(dkim.selector), NULL, 0, 0, NULL },
+	{ "key-file", ROW_FILE, AT(dkim.key_file), NULL, 0, 0, NULL },
+	{ "sign-notices", ROW_BOOL, AT(dkim.sign_notices), "no", 0, 0, NULL },
+};
 static const struct conf_row listen_rows[] = {
 	{ "protocol", ROW_WORD, LISTEN_AT(protocol), "smtp", 0, 0,
 	    protocol_words },
@@ -213,6 +230,9 @@ static const struct conf_list_row root_lists[] = {
 static const struct conf_list_row sts_lists[] = {
 	{ "lists", LIST_FILE, 0 },
 };
+static const struct conf_list_row tlsrpt_lists[] = {
+	{ "exclude", LIST_NAME, 0 },
+};
 static const struct conf_list_row rule_lists[] = {
 	{ "match-names", LIST_NAME, 0 }, { "fingerprints", LIST_PRINT, 0 },
 };
@@ -229,6 +249,9 @@ const struct conf_section conf_sections[] = {
 	{ "dane", false, dane_rows, COUNT(dane_rows), NULL, 0 },
 	{ "mta-sts", false, sts_rows, COUNT(sts_rows), sts_lists,
 	    COUNT(sts_lists) },
+	{ "tlsrpt", false, tlsrpt_rows, COUNT(tlsrpt_rows), tlsrpt_lists,
+	    COUNT(tlsrpt_lists) },
+	{ "dkim", false, dkim_rows, COUNT(dkim_rows), NULL, 0 },
 	{ "listen", true, listen_rows, COUNT(listen_rows), listen_lists,
 	    COUNT(listen_lists) },
 	{ "destination", true, destination_rows, COUNT(destination_rows),

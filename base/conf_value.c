@@ -170,6 +170,20 @@ row_host(const char *value, union slot to, char *why)
 	store_text(to, domain);
 }
 
+static void
+row_address(const char *value, union slot to, char *why)
+{
+	char domain[STR_DOMAIN_MAX];
+	size_t local;
+	bool utf8;
+
+	if (strpbrk(value, "<>") != NULL ||
+	    str_address(value, &local, domain, &utf8) != ST_OK)
+		WHY("\"%s\" is not a mail address", value);
+	else
+		row_text(value, to, why);
+}
+
 /* "2027-03-31": through that day, UTC. */
 static bool
 date_end(const char *value, int64_t *out)
@@ -333,6 +347,9 @@ conf_row_store(const struct conf_row *row, const char *value, void *to,
 		break;
 	case ROW_FILE:
 		row_file(value, slot, why);
+		break;
+	case ROW_ADDRESS:
+		row_address(value, slot, why);
 		break;
 	case ROW_RATE:
 		row_rate(value, slot, why);

@@ -51,8 +51,8 @@ auth_file_read(const char *path, struct auth_secret *out,
 {
 	char text[FILE_BYTES];
 	size_t len;
-	enum status st = secret_file_read(path, text, sizeof(text), &len,
-		err);
+	enum status st = secret_file_read(&(struct secret_file){ path, NULL },
+		text, sizeof(text), &len, err);
 
 	memset(out, 0, sizeof(*out));
 	if (st == ST_LIMIT || (st == ST_OK && !parse(text, len, out)))

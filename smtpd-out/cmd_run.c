@@ -17,7 +17,6 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/conf.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -25,9 +24,9 @@
 #include "resolver/resolver.h"
 #include "smtpd-out/child.h"
 #include "smtpd-out/cmd_run.h"
+#include "smtpd-out/dkim.h"
 #include "smtpd-out/inject.h"
 #include "smtpd-out/parent.h"
-#include "smtpd-out/sts_lists.h"
 #include "smtpd-out/worker.h"
 
 /* ---- leaving root ---- */
@@ -120,13 +119,15 @@ usage(void)
 }
 
 static int
-load(const char *path, char **text_out, struct conf **conf_out)
+load(const char *path, char **text_out, struct conf **conf_out,
+	struct dkim_key **key_out)
 {
 	char err[CONF_ERR_MAX];
 
 	if (conf_read(path, text_out, err) == ST_OK &&
 	    conf_parse(path, *text_out, conf_out, err) == ST_OK &&
-	    resolver_check_conf(&(*conf_out)->resolver, err) == ST_OK)
+	    resolver_check_conf(&(*conf_out)->resolver, err) == ST_OK &&
+	    dkim_conf_open(*conf_out, key_out, err) == ST_OK)
 		return EX_OK;
 	conf_free(conf_out);
 	(void)fprintf(stderr, "smtpd-out: %s\n", err);
@@ -145,18 +146,6 @@ raise_limits(void)
 	}
 }
 
-/* What only a check refuses: the daemon goes on with the last good list. */
-static int
-check_files(const struct conf *conf)
-{
-	char err[CONF_ERR_MAX];
-
-	if (sts_lists_check(&conf->sts, clock_wall_s(), err) == ST_OK)
-		return EX_OK;
-	(void)fprintf(stderr, "smtpd-out: mta-sts: %s\n", err);
-	return EX_CONFIG;
-}
-
 int
 cmd_run(int argc, char **argv)
 {
@@ -169,6 +158,7 @@ cmd_run(int argc, char **argv)
 	bool check_only = false;
 	struct conf *conf = NULL;
 	char *text = NULL;
+	struct dkim_key *key = NULL;
 	int opt, status;
 
 	while ((opt = getopt_long(argc, argv, "c:n", options, NULL)) != -1) {
@@ -181,28 +171,29 @@ cmd_run(int argc, char **argv)
 	}
 	if (optind < argc)
 		return usage();
-	status = load(path, &text, &conf);
+	/* The key while we are root, if we are: its file may be root's. */
+	status = load(path, &text, &conf, &key);
 	if (status != EX_OK)
 		return status;
 	if (check_only) {
-		status = check_files(conf);
-		if (status == EX_OK)
-			(void)printf("%s: configuration is valid\n", path);
+		(void)printf("%s: configuration is valid\n", path);
+		dkim_key_close(&key);
 		conf_free(&conf);
 		free(text);
-		return status;
+		return EX_OK;
 	}
 	/* What keeps us from starting is said where it is seen, also when the
 	 * log is syslog. */
 	log_init("parent", LOG_TO_STDERR, conf->log_level);
 	status = leave_root(conf);
 	if (status != EX_OK) {
+		dkim_key_close(&key);
 		conf_free(&conf);
 		free(text);
 		return status;
 	}
 	raise_limits();
-	return parent_main(path, text, conf);
+	return parent_main(path, text, conf, key);
 }
 
 /* ---- roles ---- */

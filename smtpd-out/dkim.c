@@ -89,6 +89,15 @@ union bytes {
 	u_char *out;
 };
 
+/* "Name: ..."; the library aborts on less. */
+static bool
+is_field(const char *text, size_t len)
+{
+	const char *colon = memchr(text, ':', len);
+
+	return colon != NULL && colon > text && text[0] > ' ';
+}
+
 static DKIM_STAT
 feed(DKIM *dkim, const char *text, size_t len)
 {
@@ -101,6 +110,8 @@ feed(DKIM *dkim, const char *text, size_t len)
 		while (end > 0 && (text[at + end - 1] == '\n' ||
 		    text[at + end - 1] == '\r'))
 			end--;
+		if (!is_field(text + at, end))
+			return DKIM_STAT_SYNTAX;
 		stat = dkim_header(dkim, (union bytes){ .in = text + at }.out,
 			end);
 		at += n;
@@ -233,8 +244,8 @@ dkim_key_open(const struct dkim_identity *id, struct dkim_key **out,
 	err[0] = '\0';
 	key->domain = xstrdup(id->domain);
 	key->selector = xstrdup(id->selector);
-	st = secret_file_read(id->key_file, key->pem, sizeof(key->pem), &len,
-		err);
+	st = secret_file_read(&(struct secret_file){ id->key_file, id->user },
+		key->pem, sizeof(key->pem), &len, err);
 	if (st == ST_OK) {
 		key->lib = open_library();
 		st = key->lib != NULL ? ST_OK : ST_SYS;

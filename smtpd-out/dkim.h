@@ -8,6 +8,7 @@
 
 #include "base/buf.h"
 
+struct conf;
 struct dkim_key;		/* a private key and what it signs for */
 
 #define DKIM_ERR_MAX 512
@@ -17,6 +18,7 @@ struct dkim_key;		/* a private key and what it signs for */
 struct dkim_identity {
 	const char *domain, *selector;
 	const char *key_file;		/* PEM: RSA, or Ed25519 */
+	const char *user;		/* who may own it; NULL: we or root */
 };
 
 /*
@@ -27,6 +29,18 @@ struct dkim_identity {
  */
 enum status dkim_key_open(const struct dkim_identity *, struct dkim_key **out,
 	char err[DKIM_ERR_MAX]) MUST_CHECK;
+/* The key that the configuration names; *out is NULL, and all is well, when it
+ * names none. */
+enum status dkim_conf_open(const struct conf *, struct dkim_key **out,
+	char err[DKIM_ERR_MAX]) MUST_CHECK;
+/*
+ * At a reload, with the privileges left by then: the key of the new
+ * configuration.  Where its file cannot be read any more and the same one is
+ * named as before, it is `had` itself, which is logged.
+ */
+enum status dkim_conf_reopen(const struct conf *old, const struct conf *new,
+	struct dkim_key *had, struct dkim_key **out, char err[DKIM_ERR_MAX])
+	MUST_CHECK;
 /* The key is overwritten in memory. */
 void dkim_key_close(struct dkim_key **);
 /* "rsa-sha256" or "ed25519-sha256" */

@@ -12,9 +12,11 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "smtpd-out/bounce.h"
+#include "smtpd-out/dkim.h"
 #include "smtpd-out/queue_int.h"
 
 #define NOTICE_MAX (4U << 20)
+#define SIGNATURE_MAX 8192	/* of DKIM, in front of a notice */
 
 void
 notice_list_clear(struct notice_list *list)
@@ -110,6 +112,18 @@ append(struct queue *q, struct envelope *env, struct buf *text)
 	TAILQ_INSERT_TAIL(&q->notices, n, link);
 }
 
+/* A notice that cannot be signed goes without. */
+static void
+sign(const struct queue *q, struct buf *text)
+{
+	char err[DKIM_ERR_MAX];
+
+	if (q->conf->dkim.sign_notices && q->key != NULL &&
+	    dkim_sign_message(q->key, text, err) != ST_OK &&
+	    log_once("notice-dkim"))
+		log_error("dkim", "signed", "no", "reason", err, NULL);
+}
+
 /* Too many recipients for one notice get two: nobody is left out. */
 static void
 format(struct queue *q, const struct bounce_input *in)
@@ -120,11 +134,13 @@ format(struct queue *q, const struct bounce_input *in)
 	unsigned flags = 0;
 	enum status st;
 
-	buf_init(&text, NOTICE_MAX);
+	buf_init(&text, NOTICE_MAX - SIGNATURE_MAX);
 	st = bounce_format(in, &text, &flags);
+	text.max_bytes = NOTICE_MAX;
 	if (st == ST_OK)
 		env = bounce_envelope(in, flags);
 	if (env != NULL) {
+		sign(q, &text);
 		append(q, env, &text);
 	} else if (st != ST_OK && in->rcpt_count > 1) {
 		half.rcpt_count = in->rcpt_count / 2;

@@ -21,6 +21,7 @@
 #include "base/str.h"
 #include "resolver/resolver.h"
 #include "smtpd-out/control.h"
+#include "smtpd-out/dkim.h"
 #include "smtpd-out/notify.h"
 #include "smtpd-out/parent.h"
 #include "smtpd-out/parent_int.h"
@@ -84,6 +85,7 @@ on_reload(evutil_socket_t sig, short what, void *arg)
 	struct listeners listeners;
 	char err[CONF_ERR_MAX], *text = NULL;
 	struct conf *conf = NULL;
+	struct dkim_key *key = NULL;
 
 	(void)sig;
 	(void)what;
@@ -92,7 +94,10 @@ on_reload(evutil_socket_t sig, short what, void *arg)
 	if (conf_read(p->conf_path, &text, err) != ST_OK ||
 	    conf_parse(p->conf_path, text, &conf, err) != ST_OK ||
 	    resolver_check_conf(&conf->resolver, err) != ST_OK ||
+	    dkim_conf_reopen(p->conf, conf, p->key, &key, err) != ST_OK ||
 	    listeners_open(conf, &p->listeners, &listeners, err) != ST_OK) {
+		if (key != p->key)
+			dkim_key_close(&key);
 		log_error("reload", "reason", err, "kept",
 			"the old configuration", NULL);
 		conf_free(&conf);
@@ -105,6 +110,10 @@ on_reload(evutil_socket_t sig, short what, void *arg)
 	p->listeners = listeners;
 	log_init("parent", conf->log_target, conf->log_level);
 	queue_set_conf(p->queue, conf);
+	queue_set_key(p->queue, key);
+	if (key != p->key)
+		dkim_key_close(&p->key);
+	p->key = key;
 	conf_free(&p->conf);
 	free(p->conf_text);
 	p->conf = conf;
@@ -201,12 +210,14 @@ close_all(struct parent *p)
 	if (p->stop_ev != NULL)
 		event_free(p->stop_ev);
 	event_base_free(p->base);
+	dkim_key_close(&p->key);
 	conf_free(&p->conf);
 	free(p->conf_text);
 }
 
 int
-parent_main(const char *conf_path, char *conf_text, struct conf *conf)
+parent_main(const char *conf_path, char *conf_text, struct conf *conf,
+	struct dkim_key *key)
 {
 	struct parent *p = xcalloc(1, sizeof(*p));
 	struct queue_port port;
@@ -215,12 +226,14 @@ parent_main(const char *conf_path, char *conf_text, struct conf *conf)
 	p->conf_path = conf_path;
 	p->conf_text = conf_text;
 	p->conf = conf;
+	p->key = key;
 	p->base = event_base_new();
 	kids_init(p);
 	port_init(p, &port);
 	if (open_spool(p)) {
 		add_signals(p);
 		p->queue = queue_new(p->base, conf, p->spool, &port);
+		queue_set_key(p->queue, key);
 		if (open_sockets(p))
 			run(p);
 	}

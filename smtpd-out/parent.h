@@ -7,8 +7,12 @@
 
 #include "base/conf.h"
 
+struct dkim_key;
+
 /* Runs until SIGTERM or SIGINT; returns the exit status.  conf_path is read
- * again at SIGHUP.  Takes over conf and conf_text. */
-int parent_main(const char *conf_path, char *conf_text, struct conf *conf);
+ * again at SIGHUP.  Takes over conf, conf_text and key (NULL: nothing is
+ * signed). */
+int parent_main(const char *conf_path, char *conf_text, struct conf *conf,
+	struct dkim_key *key);
 
 #endif

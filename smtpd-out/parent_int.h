@@ -37,6 +37,7 @@ struct parent {
 	const char *conf_path;
 	char *conf_text;
 	struct conf *conf;
+	struct dkim_key *key;		/* NULL: nothing is signed */
 	struct spool *spool;
 	struct queue *queue;
 	struct control *control;

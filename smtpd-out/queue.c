@@ -549,7 +549,12 @@ void
 queue_set_conf(struct queue *q, const struct conf *conf)
 {
 	q->conf = conf;
-	sts_set_conf(q);
+}
+
+void
+queue_set_key(struct queue *q, const struct dkim_key *key)
+{
+	q->key = key;
 }
 
 void

@@ -15,6 +15,7 @@
 #include "smtpd-out/ipc_msg.h"
 #include "spool/spool.h"
 
+struct dkim_key;
 struct event_base;
 struct queue;
 
@@ -50,6 +51,9 @@ struct queue *queue_new(struct event_base *, const struct conf *,
 	struct spool *, const struct queue_port *);
 void queue_free(struct queue **);
 void queue_set_conf(struct queue *, const struct conf *);
+/* The key that notices are signed with where dkim { sign-notices } says so;
+ * borrowed, NULL for none. */
+void queue_set_key(struct queue *, const struct dkim_key *);
 
 /* From inject.  queue_submit takes over msg->env and copies the body. */
 void queue_submit(struct queue *, uint64_t child, uint64_t request,

@@ -78,6 +78,7 @@ struct body_token {
 struct queue {
 	struct event_base *base;
 	const struct conf *conf;
+	const struct dkim_key *key;	/* NULL: no signatures */
 	struct spool *spool;
 	struct queue_port port;
 	struct event *commit_ev, *due_ev, *expire_ev, *idle_ev;
@@ -142,7 +143,6 @@ enum status sts_apply(struct queue *) MUST_CHECK;
 void sts_done(struct queue *);
 void sts_failed(struct queue *, enum status);
 void sts_child_gone(struct queue *, uint64_t child);
-void sts_set_conf(struct queue *);	/* there is a new one */
 void sts_clear(struct queue *);
 
 /* notice.c: makes the notices for what op finishes, and for a delay. */
