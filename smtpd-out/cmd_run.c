@@ -17,6 +17,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/conf.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -27,6 +28,7 @@
 #include "smtpd-out/dkim.h"
 #include "smtpd-out/inject.h"
 #include "smtpd-out/parent.h"
+#include "smtpd-out/sts_lists.h"
 #include "smtpd-out/worker.h"
 
 /* ---- leaving root ---- */
@@ -146,6 +148,18 @@ raise_limits(void)
 	}
 }
 
+/* What only a check refuses: the daemon goes on with the last good list. */
+static int
+check_files(const struct conf *conf)
+{
+	char err[CONF_ERR_MAX];
+
+	if (sts_lists_check(&conf->sts, clock_wall_s(), err) == ST_OK)
+		return EX_OK;
+	(void)fprintf(stderr, "smtpd-out: mta-sts: %s\n", err);
+	return EX_CONFIG;
+}
+
 int
 cmd_run(int argc, char **argv)
 {
@@ -176,11 +190,13 @@ cmd_run(int argc, char **argv)
 	if (status != EX_OK)
 		return status;
 	if (check_only) {
-		(void)printf("%s: configuration is valid\n", path);
+		status = check_files(conf);
+		if (status == EX_OK)
+			(void)printf("%s: configuration is valid\n", path);
 		dkim_key_close(&key);
 		conf_free(&conf);
 		free(text);
-		return EX_OK;
+		return status;
 	}
 	/* What keeps us from starting is said where it is seen, also when the
 	 * log is syslog. */

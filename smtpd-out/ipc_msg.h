@@ -193,7 +193,7 @@ struct msg_sts {
 	enum tls_failure failure;	/* of the last one */
 	char error[MSG_STS_ERROR_MAX];	/* and a sentence, or "" */
 	enum msg_sts_list list_mode;	/* with _ANSWER */
-	char **list_mx;			/* owned: "mx.a.example", "*.example" */
+	char **list_mx;			/* owned: as in struct sts_policy */
 	size_t list_mx_count;
 	int64_t list_expires_s;		/* not to be used from then on */
 };

@@ -51,6 +51,9 @@ printable(const char *text)
 	return value;
 }
 
+static void say(json_t *, const char *fmt, va_list)
+	__attribute__((format(printf, 2, 0)));
+
 static void
 say(json_t *list, const char *fmt, va_list ap)
 {

@@ -549,6 +549,7 @@ void
 queue_set_conf(struct queue *q, const struct conf *conf)
 {
 	q->conf = conf;
+	sts_set_conf(q);
 }
 
 void

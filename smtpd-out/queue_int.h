@@ -143,6 +143,7 @@ enum status sts_apply(struct queue *) MUST_CHECK;
 void sts_done(struct queue *);
 void sts_failed(struct queue *, enum status);
 void sts_child_gone(struct queue *, uint64_t child);
+void sts_set_conf(struct queue *);	/* there is a new one */
 void sts_clear(struct queue *);
 
 /* notice.c: makes the notices for what op finishes, and for a delay. */

@@ -20,6 +20,7 @@
 #include "base/str.h"
 #include "smtpd-out/queue_int.h"
 #include "smtpd-out/queue_sts.h"
+#include "smtpd-out/sts_lists.h"
 #include "spool/sts_store.h"
 
 #define SAVE_WAIT_MS 1000
@@ -37,6 +38,8 @@
 _Static_assert(MSG_STS_TEXT_MAX == SPOOL_STS_TEXT_MAX &&
 	MSG_STS_ID_MAX == SPOOL_STS_ID_MAX &&
 	MSG_STS_ERROR_MAX == SPOOL_STS_ERROR_MAX, "what travels is stored");
+_Static_assert(MSG_STS_LIST_MX_MAX == STS_LIST_MX_MAX,
+	"what a list has can travel");
 
 struct sts_op {
 	TAILQ_ENTRY(sts_op) link;
@@ -52,6 +55,7 @@ struct sts_refresh {
 };
 
 struct queue_sts {
+	struct sts_lists *lists;
 	TAILQ_HEAD(, sts_op) ops;
 	size_t count, bytes;
 	bool sweep;			/* with the next commit */
@@ -132,6 +136,23 @@ is_empty(const struct spool_sts *row)
 	return row->text == NULL && row->failures == 0 && row->used_s == 0;
 }
 
+static void
+add_list(struct queue *q, struct msg_sts *out)
+{
+	struct sts_lists_entry e;
+
+	if (sts_lists_find(q->sts->lists, out->domain, clock_wall_s(), &e,
+	    1) == 0)
+		return;
+	out->list_mode = e.policy->mode == STS_MODE_ENFORCE ?
+		MSG_STS_LIST_ENFORCE : MSG_STS_LIST_TESTING;
+	out->list_expires_s = e.expires_s;
+	out->list_mx_count = e.policy->mx_count;
+	out->list_mx = xcalloc(e.policy->mx_count, sizeof(out->list_mx[0]));
+	for (size_t i = 0; i < e.policy->mx_count; i++)
+		out->list_mx[i] = xstrdup(e.policy->mx[i]);
+}
+
 void
 queue_sts_known(struct queue *q, const char *domain, struct msg_sts *out)
 {
@@ -163,6 +184,7 @@ queue_sts_known(struct queue *q, const char *domain, struct msg_sts *out)
 		row.text = NULL;
 	}
 	spool_sts_clear(&row);
+	add_list(q, out);
 }
 
 enum status
@@ -457,6 +479,8 @@ on_refresh(evutil_socket_t fd, short what, void *arg)
 		refresh_later(q, false);
 		return;
 	}
+	if (sts_lists_expired(sts->lists, clock_wall_s()))
+		sts_set_conf(q);
 	rows = xcalloc(REFRESH_SLICE, sizeof(rows[0]));
 	if (refresh_slice(q, rows, &count) != ST_OK &&
 	    log_once("sts-refresh"))
@@ -549,6 +573,20 @@ sts_child_gone(struct queue *q, uint64_t child)
 
 /* ---- life ---- */
 
+const struct sts_lists *
+queue_sts_lists(const struct queue *q)
+{
+	return q->sts->lists;
+}
+
+void
+sts_set_conf(struct queue *q)
+{
+	sts_lists_free(&q->sts->lists);
+	q->sts->lists = sts_lists_new(&q->conf->sts, q->spool,
+		clock_wall_s());
+}
+
 static void
 on_save(evutil_socket_t fd, short what, void *arg)
 {
@@ -567,6 +605,7 @@ sts_init(struct queue *q)
 	sts->save_ev = event_new(q->base, -1, 0, on_save, q);
 	sts->refresh_ev = event_new(q->base, -1, 0, on_refresh, q);
 	q->sts = sts;
+	sts_set_conf(q);
 	refresh_later(q, true);
 }
 
@@ -580,6 +619,7 @@ sts_clear(struct queue *q)
 		free(r);
 	}
 	drop_ops(q, NULL);
+	sts_lists_free(&q->sts->lists);
 	event_free(q->sts->refresh_ev);
 	event_free(q->sts->save_ev);
 	mem_free(&q->sts);

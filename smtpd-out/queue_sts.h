@@ -9,6 +9,7 @@
 #include "smtpd-out/ipc_msg.h"
 
 struct queue;
+struct sts_lists;
 
 /* From a worker: STS_GET, answered at once through the port, and STS_SAVE,
  * stored with the next commit.  ST_DENIED: not its domain, or not a thing that
@@ -21,6 +22,9 @@ enum status queue_sts_save(struct queue *, uint64_t worker, uint64_t refresh,
 /* What is known of a domain, also what waits for the commit; a policy that has
  * expired is not given out.  The caller clears it. */
 void queue_sts_known(struct queue *, const char *domain, struct msg_sts *out);
+
+/* The lists that are in use. */
+const struct sts_lists *queue_sts_lists(const struct queue *);
 
 /* The operator.  ST_NOENT when nothing was known. */
 enum status queue_sts_forget(struct queue *, const char *domain) MUST_CHECK;

@@ -243,6 +243,32 @@ read_chunks(struct peer *p)
 }
 
 static void
+read_head(struct peer *p)
+{
+	char line[LINE_SIZE];
+	size_t len;
+
+	while (read_octets(p, line, &len)) {
+		keep(p, line, len);
+		keep(p, "\r\n", 2);
+		if (len == 0)
+			return;
+	}
+	fail(p, "header", "no end");
+}
+
+static void
+take(struct peer *p, size_t len)
+{
+	uint8_t byte;
+
+	for (; len > 0 && read_byte(p, &byte); len--)
+		keep(p, &byte, 1);
+	if (len > 0)
+		fail(p, "bytes", "too few");
+}
+
+static void
 new_tls(struct peer *p)
 {
 	p->ssl = SSL_new(p->cert.ctx);
@@ -399,6 +425,15 @@ do_step(struct peer *p, const struct peer_step *s)
 		break;
 	case PEER_TLS_TRY:
 		try_tls(p);
+		break;
+	case PEER_HEAD:
+		read_head(p);
+		break;
+	case PEER_TAKE:
+		take(p, s->n);
+		break;
+	case PEER_BYE:
+		(void)SSL_shutdown(p->ssl);
 		break;
 	case PEER_SLEEP:
 		(void)poll(NULL, 0, (int)s->n);

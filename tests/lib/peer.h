@@ -1,7 +1,7 @@
 /*
- * A scripted SMTP server on loopback, for tests: one connection (or one after
- * the other), one script,
- * in a thread of its own.  It does what a server should, or what none should.
+ * A scripted SMTP or HTTPS server on loopback, for tests: one connection (or
+ * one after the other), one script, in a thread of its own.  It does what a
+ * server should, or what none should.
  */
 #ifndef TESTS_LIB_PEER_H
 #define TESTS_LIB_PEER_H
@@ -40,6 +40,9 @@ enum peer_op {
 	PEER_TLS_FAIL,	/* a handshake that must fail: n is 1 to demand a
 			 * certificate, the newest version spoken, or 0 */
 	PEER_TLS_TRY,	/* a full handshake that may succeed or fail */
+	PEER_HEAD,	/* reads lines up to an empty one, keeps them */
+	PEER_TAKE,	/* reads n bytes, keeps them */
+	PEER_BYE,	/* says that TLS ends here */
 	PEER_SLEEP,	/* n ms */
 	PEER_WAIT,	/* reads and ignores until the client closes */
 	PEER_SLOW_READ,	/* reads n bytes every 20 ms until closed */
@@ -65,7 +68,8 @@ const char *peer_join(struct peer *);
 void peer_free(struct peer **);
 
 void peer_addr(const struct peer *, struct sockaddr_storage *, socklen_t *);
-/* After peer_join(): message text of all PEER_BODY and PEER_CHUNK steps. */
+/* After peer_join(): what all PEER_BODY, PEER_CHUNK, PEER_HEAD and PEER_TAKE
+ * steps kept. */
 const struct buf *peer_body(const struct peer *);
 
 #endif

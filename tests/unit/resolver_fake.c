@@ -116,6 +116,7 @@ make_answer(const struct dns_request *r, const struct known *k)
 	} *all = xcalloc(1, sizeof(*all));
 	struct dns_answer *a = &all->answer;
 	char *token, *save = NULL;
+	const char *between;
 
 	(void)str_copy(all->text, 512, r->name);
 	a->name = a->canonical = all->text;
@@ -129,8 +130,9 @@ make_answer(const struct dns_request *r, const struct known *k)
 	if (a->result != DNS_FOUND)
 		return a;
 	a->records = all->records;
-	token = strtok_r(strcpy(all->text + 600, k->records), " ", &save);
-	for (; token != NULL; token = strtok_r(NULL, " ", &save)) {
+	between = r->type == DNS_TYPE_TXT ? "|" : " ";
+	token = strtok_r(strcpy(all->text + 600, k->records), between, &save);
+	for (; token != NULL; token = strtok_r(NULL, between, &save)) {
 		struct dns_record *to = &a->records[a->count++];
 
 		assert_true(a->count <= RECORDS_MAX);
@@ -146,6 +148,9 @@ make_answer(const struct dns_request *r, const struct known *k)
 			to->u.tlsa.selector = to->u.tlsa.matching = 1;
 			to->u.tlsa.data = zeroes;
 			to->u.tlsa.len = sizeof(zeroes);
+		} else if (r->type == DNS_TYPE_TXT) {
+			to->u.txt.data = (const uint8_t *)token;
+			to->u.txt.len = strlen(token);
 		} else {
 			assert_int_equal(inet_pton(r->type == DNS_TYPE_A ?
 				AF_INET : AF_INET6, token, &to->u), 1);

@@ -15,8 +15,8 @@ void fake_dns_clear(void);	/* checks that no request is left */
 /*
  * What is answered from now on; without one it is NXDOMAIN.  The records are
  * text: "10 mx1.example 20 mx2.example" for MX ("." is the root), usages for
- * TLSA (selector 1, matching type 1, a digest of zeroes), addresses for the
- * others.
+ * TLSA (selector 1, matching type 1, a digest of zeroes), "one|two" for TXT,
+ * addresses for the others.
  */
 void fake_dns_set(const char *name, uint16_t type, enum dns_result,
 	const char *records);

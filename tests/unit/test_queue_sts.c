@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -478,6 +479,48 @@ test_refresh_many(void **state)
 	assert_int_equal(n, 100);
 }
 
+/* What the operator's lists say comes with the answer, while they last; what
+ * the domain itself says is beside it. */
+static void
+test_list(void **state)
+{
+	char path[] = "/tmp/test-sts-list-XXXXXX", conf[200];
+	int fd = mkstemp(path);
+	const struct msg_sts *m;
+
+	(void)state;
+	assert_true(fd >= 0);
+	assert_true(dprintf(fd, "{\"version\":\"0.1\",\"expires\":%lld,"
+		"\"policies\":{\"a.example\":{\"mode\":\"enforce\",\"mxs\":"
+		"[\"mx.a.example\",\".b.example\"]},\"t.example\":{\"mode\":"
+		"\"testing\",\"mxs\":[\"*.t.example\"]}}}",
+		(long long)T0_S + 1000) > 0);
+	(void)close(fd);
+	(void)snprintf(conf, sizeof(conf), "mta-sts { lists = {\"%s\"}\n"
+		"refresh-check = 20ms }\n", path);
+	fq_use_conf(conf);
+	m = get("a.example");
+	assert_false(m->found);
+	assert_null(m->text);
+	assert_int_equal(m->list_mode, MSG_STS_LIST_ENFORCE);
+	assert_int_equal(m->list_mx_count, 2);
+	assert_string_equal(m->list_mx[1], ".b.example");
+	assert_int_equal(m->list_expires_s, T0_S + 1000);
+	assert_int_equal(get("t.example")->list_mode, MSG_STS_LIST_TESTING);
+	assert_int_equal(get("sub.a.example")->list_mode, MSG_STS_LIST_NONE);
+	fetched("a.example", "1", 5000);
+	m = get("a.example");
+	assert_non_null(m->text);
+	assert_int_equal(m->list_mode, MSG_STS_LIST_ENFORCE);
+	assert_int_equal(unlink(path), 0);
+	fq_restart();
+	assert_int_equal(get("t.example")->list_mode, MSG_STS_LIST_TESTING);
+	clock_test_set(T0 + 1000 * 1000);
+	assert_int_equal(get("t.example")->list_mode, MSG_STS_LIST_NONE);
+	fq_run_ms(60);			/* the walk notices, and says so */
+	assert_int_equal(get("t.example")->list_mode, MSG_STS_LIST_NONE);
+}
+
 static unsigned ended;
 static enum msg_sts_what ended_with;
 
@@ -544,7 +587,7 @@ main(void)
 		T(test_forget), T(test_full), T(test_damaged_table),
 		T(test_damaged_row), T(test_flood), T(test_bound),
 		T(test_refresh), T(test_refresh_many),
-		T(test_operator_refresh),
+		T(test_operator_refresh), T(test_list),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
