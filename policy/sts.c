@@ -9,10 +9,10 @@
 #include "base/str.h"
 #include "policy/judge.h"
 #include "policy/sts.h"
-#include "policy/sts_int.h"
 #include "policy/txt_fields.h"
 
 #define RECORD_RFC "RFC 8461 3.1"
+#define PATTERN_TEXT_MAX 1020	/* as written, perhaps in U-labels */
 #define RECORD_VERSION "v=STSv1"
 
 _Static_assert(STS_ERR_MAX == JUDGE_TEXT_MAX, "one size of sentences");
@@ -183,10 +183,10 @@ is_host_name(const char *name)
 const char *
 sts_pattern_parse(const char *text, size_t len, char out[STS_PATTERN_MAX])
 {
-	char domain[STS_PATTERN_TEXT_MAX + 1];
+	char domain[PATTERN_TEXT_MAX + 1];
 	size_t wild = len >= 2 && memcmp(text, "*.", 2) == 0 ? 2 : 0;
 
-	if (len - wild > STS_PATTERN_TEXT_MAX)
+	if (len - wild > PATTERN_TEXT_MAX)
 		return "is too long";
 	if (memchr(text, '\0', len) != NULL)
 		return "is not a host name";

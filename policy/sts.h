@@ -14,12 +14,14 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/str.h"
 #include "resolver/resolver.h"
 
 #define STS_POLICY_MAX 65536		/* bytes of a policy body (3.3) */
 #define STS_MX_MAX 1000			/* patterns in a policy */
 #define STS_MAX_AGE_MAX 31557600	/* seconds; a year (3.2) */
 #define STS_ID_MAX 32			/* characters (3.1) */
+#define STS_PATTERN_MAX (STR_DOMAIN_MAX + 2)	/* normalised, and the NUL */
 #define STS_RECORD_MAX 4096		/* bytes of a TXT record looked at */
 #define STS_ERR_MAX 256
 
@@ -89,6 +91,11 @@ const char *sts_finding_name(enum sts_finding);
  * is "" or, with INVALID and FAILED, a printable sentence. */
 enum sts_finding sts_record_read(const struct dns_answer *,
 	struct sts_record *out, char err[STS_ERR_MAX]);
+
+/* Puts an mx pattern into its normal form (3.2).  NULL, or the end of a
+ * sentence that begins with the pattern. */
+const char *sts_pattern_parse(const char *text, size_t len,
+	char out[STS_PATTERN_MAX]);
 
 /*
  * Whether the host name fits the pattern (4.1): without regard to case, "*" for

@@ -13,7 +13,6 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/table.h"
-#include "policy/sts_int.h"
 #include "policy/sts_list.h"
 
 /* Seconds that make sense as a date: up to the year 9999. */

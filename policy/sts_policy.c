@@ -12,7 +12,6 @@
 #include "base/str.h"
 #include "policy/judge.h"
 #include "policy/sts.h"
-#include "policy/sts_int.h"
 #include "policy/txt_fields.h"
 
 #define POLICY_RFC "RFC 8461 3.2"

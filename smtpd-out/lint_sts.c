@@ -8,7 +8,6 @@
 
 #include "base/str.h"
 #include "policy/sts.h"
-#include "policy/sts_int.h"
 #include "policy/tlsrpt_record.h"
 #include "smtpd-out/lint.h"
 #include "smtpd-out/lint_txt.h"
