@@ -20,6 +20,7 @@
 #include "policy/https_int.h"
 
 #define DEFAULT_PORT 443
+#define DEFAULT_MS 60000
 #define DEFAULT_FLIGHT 8
 #define DEFAULT_QUEUE 1000
 #define PATH_MAX_BYTES 2048
@@ -176,7 +177,7 @@ https_next(struct https *https)
 void
 https_over(struct https_request *r, CURLcode code)
 {
-	https_end(r, https_transfer_result(r->transfer, code));
+	https_end(r, https_answer_result(r->transfer, code));
 }
 
 /* libcurl has the same limit, but knows nothing of those that wait. */
@@ -189,7 +190,7 @@ on_timeout(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	https_end(r, r->state == HTTPS_RUNNING ?
-		https_transfer_result(r->transfer, CURLE_OPERATION_TIMEDOUT) :
+		https_answer_result(r->transfer, CURLE_OPERATION_TIMEDOUT) :
 		refusal(HTTPS_TIMEOUT,
 		"timed out: others did not leave a turn"));
 	https_next(https);
@@ -374,6 +375,7 @@ https_new(struct event_base *base, const struct https_settings *settings)
 	*s = *settings;
 	s->ca_file = xstrdup(settings->ca_file);
 	s->port = s->port != 0 ? s->port : DEFAULT_PORT;
+	s->timeout_ms = s->timeout_ms > 0 ? s->timeout_ms : DEFAULT_MS;
 	s->flight_max = s->flight_max > 0 ? s->flight_max : DEFAULT_FLIGHT;
 	s->queue_max = s->queue_max > 0 ? s->queue_max : DEFAULT_QUEUE;
 	for (size_t i = 0; i <= HTTPS_ENDED; i++)

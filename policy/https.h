@@ -49,8 +49,9 @@ const char *https_error_name(enum https_error);
 
 struct https_settings {
 	const char *ca_file;		/* PEM */
-	int64_t timeout_ms;		/* of a request, waiting included */
-	int64_t connect_timeout_ms;	/* TCP and TLS */
+	int64_t timeout_ms;		/* of a request, waiting included;
+					 * 0: a minute */
+	int64_t connect_timeout_ms;	/* TCP and TLS; 0: the same */
 	uint16_t port;			/* 0: 443 */
 	bool allow_private;		/* see https_address_kind() */
 	size_t flight_max;		/* at a time; 0: 8 */
@@ -73,8 +74,9 @@ struct https_query {
 	size_t body_len;
 	const char *content_type;	/* POST */
 	size_t body_max;		/* of the response */
-	bool cut_body;			/* drop what is above body_max, and
-					 * be content with the status */
+	bool cut_body;			/* be content with the status: OK once
+					 * the header is whole, and what is
+					 * above body_max is dropped */
 };
 
 struct https_result {

@@ -2,7 +2,8 @@
  * Shared by the files of policy/https*.c alone.
  *
  * https.c has the requests (waiting, running, ended), https_loop.c puts
- * libcurl on libevent, https_transfer.c is one exchange in libcurl's terms.
+ * libcurl on libevent, https_transfer.c is one exchange in libcurl's terms,
+ * https_answer.c what the server answers.
  */
 #ifndef POLICY_HTTPS_INT_H
 #define POLICY_HTTPS_INT_H
@@ -11,6 +12,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "base/buf.h"
 #include "policy/https.h"
 #include "policy/https_tls.h"
 
@@ -49,6 +51,24 @@ struct https {
 	uint64_t started, ok, failed, cancelled;
 };
 
+struct https_transfer {
+	struct https_request *request;
+	CURL *easy;
+	CURLSH *pins;			/* the DNS cache */
+	struct curl_slist *resolve, *headers;
+	bool added;
+	struct buf body;
+	size_t header_bytes;
+	bool header_over, body_over;
+	unsigned types;			/* Content-Type fields seen */
+	char media_type[HTTPS_MEDIA_MAX];
+	bool encoded;
+	bool header_whole;		/* up to the empty line */
+	bool framed;			/* the length is in the header */
+	struct https_seen seen;
+	char error[CURL_ERROR_SIZE];
+};
+
 /* A result with room for a body; the rest is zero. */
 struct https_result *https_result_new(enum https_error, size_t len);
 
@@ -59,10 +79,13 @@ void https_loop_close(struct https *);
 struct https_transfer *https_transfer_new(struct https_request *);
 /* Takes it off again.  Never from within a callback of libcurl. */
 void https_transfer_free(struct https_transfer **);
+
+/* Callbacks of libcurl; arg is the transfer. */
+size_t https_answer_header(char *, size_t, size_t, void *arg);
+size_t https_answer_body(char *, size_t, size_t, void *arg);
 /* What came of it. */
-struct https_result *https_transfer_result(struct https_transfer *, CURLcode);
-/* The stage reached, for "no answer in time". */
-const char *https_transfer_stage(const struct https_transfer *);
+struct https_result *https_answer_result(const struct https_transfer *,
+	CURLcode);
 
 /* From https_loop.c: the transfer of that request is over. */
 void https_over(struct https_request *, CURLcode);

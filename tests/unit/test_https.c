@@ -783,6 +783,46 @@ test_post_cut(void **state)
 		200, true);
 }
 
+/* The status has come, and then not what was announced: the report was taken,
+ * and must not be sent again.  An unfinished header is no answer. */
+static void
+test_post_status(void **state)
+{
+	static const struct peer_step steps[] = {
+		TLS, HEAD, SEND(STATUS("200 OK") "Content-Length: 9\r\n\r\nx"),
+		BYE, { PEER_AGAIN, NULL, 0 },
+		TLS, HEAD, SEND(STATUS("202 OK") "\r\nx"),
+		{ PEER_AGAIN, NULL, 0 },
+		TLS, HEAD, SEND(STATUS("200 OK") "Content-Length: 9\r\n\r\nx"),
+		WAIT, { PEER_AGAIN, NULL, 0 },
+		TLS, HEAD, SEND(STATUS("200 OK") "Content-Length: 9\r\n"),
+		WAIT, { PEER_AGAIN, NULL, 0 },
+		TLS, HEAD, SEND(STATUS("102 Wait") "\r\n"), WAIT, { 0 } };
+	static const struct {
+		enum https_error error;
+		unsigned status;
+	} want[] = { { HTTPS_OK, 200 }, { HTTPS_OK, 202 }, { HTTPS_OK, 200 },
+		{ HTTPS_TIMEOUT, 200 }, { HTTPS_TIMEOUT, 102 } };
+	const struct https_settings s = { .allow_private = true,
+		.timeout_ms = 400 };
+	const struct https_result *res;
+	struct https_query q;
+	struct https_world w;
+
+	(void)state;
+	world_open(&w, &good_cert, steps, &s);
+	q = world_query(&w);
+	q.method = HTTPS_POST;
+	q.content_type = "a/b";
+	q.cut_body = true;
+	for (size_t i = 0; i < sizeof(want) / sizeof(want[0]); i++) {
+		res = world_ask(&w, q);
+		assert_int_equal(res->error, want[i].error);
+		assert_int_equal(res->status, want[i].status);
+	}
+	world_close(&w);
+}
+
 /* Refused before the body was read; an empty body. */
 static void
 test_post_early(void **state)
@@ -1075,10 +1115,10 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_well), T(test_faults), T(test_foreign),
-		T(test_request), T(test_again),
-		T(test_refused), T(test_second_address), T(test_private),
+		T(test_request), T(test_again), T(test_refused), T(test_second_address), T(test_private),
 		T(test_mixed), T(test_unfit), T(test_ca_file), T(test_post),
-		T(test_post_cut), T(test_post_early), T(test_bound),
+		T(test_post_cut), T(test_post_status),
+		T(test_post_early), T(test_bound),
 		T(test_wait_timeout), T(test_cancel), T(test_free_all),
 		T(test_cancel_ended), T(test_cancel_running), T(test_sandbox),
 	};
