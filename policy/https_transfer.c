@@ -119,8 +119,8 @@ set_callbacks(struct https_transfer *t)
 		CURLE_OK &&
 		curl_easy_setopt(e, CURLOPT_ERRORBUFFER, t->error) ==
 		CURLE_OK &&
-		curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, https_answer_header) ==
-		CURLE_OK &&
+		curl_easy_setopt(e, CURLOPT_HEADERFUNCTION,
+		https_answer_header) == CURLE_OK &&
 		curl_easy_setopt(e, CURLOPT_HEADERDATA, t) == CURLE_OK &&
 		curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, https_answer_body) ==
 		CURLE_OK &&

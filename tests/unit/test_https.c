@@ -1115,10 +1115,11 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_well), T(test_faults), T(test_foreign),
-		T(test_request), T(test_again), T(test_refused), T(test_second_address), T(test_private),
-		T(test_mixed), T(test_unfit), T(test_ca_file), T(test_post),
-		T(test_post_cut), T(test_post_status),
-		T(test_post_early), T(test_bound),
+		T(test_request), T(test_again), T(test_refused),
+		T(test_second_address), T(test_private), T(test_mixed),
+		T(test_unfit), T(test_ca_file), T(test_post),
+		T(test_post_cut), T(test_post_status), T(test_post_early),
+		T(test_bound),
 		T(test_wait_timeout), T(test_cancel), T(test_free_all),
 		T(test_cancel_ended), T(test_cancel_running), T(test_sandbox),
 	};
