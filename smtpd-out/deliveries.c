@@ -36,7 +36,9 @@ dest_take_waiting(struct dest *dest, const enum policy_message *message)
 bool
 link_is_fresh(const struct link *l)
 {
-	return clock_mono_ms() < l->fresh_until_ms;
+	return clock_mono_ms() < l->fresh_until_ms && (l->sts == NULL ||
+		sts_table_holds(l->dest->all->env->sts, l->dest->name,
+		l->sts));
 }
 
 /* An idle session that the job may use. */
@@ -131,6 +133,7 @@ link_free(struct link *l)
 	session_free(&l->session);
 	event_free(l->idle_ev);
 	demand_free(&l->demand);
+	sts_view_unref(&l->sts);
 	free(l);
 }
 

@@ -28,6 +28,7 @@ delivery_free(struct delivery **dp)
 	struct delivery *d = *dp;
 
 	host_policy_cancel(&d->policy);
+	delivery_sts_clear(d);
 	route_cancel(&d->lookup);
 	route_free(&d->route);
 	free(d->txn_index);
@@ -208,6 +209,7 @@ on_session_ready(struct session *session, void *arg)
 	host_memory_ready(l->dest->all->env->memory,
 		session_info(session)->host, l->demand,
 		session_info(session)->tls_active);
+	link_note(l, NULL);
 	if (l->dest->all->stopping || (l->job == NULL && !link_is_fresh(l))) {
 		l->is_ready = false;
 		session_quit(session);
@@ -252,12 +254,12 @@ closed_outcome(const struct link *l, const struct outcome *why)
 	struct outcome none = { .verdict = VERDICT_NONE };
 
 	/* Who does not speak of STARTTLS cannot do REQUIRETLS, today or
-	 * tomorrow.  Where DANE says that there is TLS, somebody may have
-	 * stripped it: that is tried again. */
+	 * tomorrow.  Where DANE or MTA-STS say that there is TLS, somebody may
+	 * have stripped it: that is tried again. */
 	if (l->message == POLICY_MESSAGE_REQUIRE &&
 	    why->tls_failure == TLS_FAILURE_STARTTLS &&
 	    !session_info(l->session)->starttls_refused &&
-	    l->demand->level != DEMAND_DANE)
+	    l->demand->level != DEMAND_DANE && !sts_view_enforces(l->sts))
 		return outcome_require_tls(session_info(l->session)->host,
 			why->text);
 	if (why->verdict != VERDICT_DONE)
@@ -278,6 +280,7 @@ job_lost_session(struct link *l, const struct outcome *why, bool tls_failed)
 	}
 	if (o.verdict != VERDICT_NONE)
 		delivery_settle_open(d, &o, &from);
+	delivery_sts_blame(d, l->host, l->demand->why, why);
 	/* No policy demands TLS: the same host again, in the clear, on a new
 	 * connection (RFC 7435), and never without saying so. */
 	if (tls_failed && l->demand->level == DEMAND_MAY && d->route != NULL) {
@@ -301,6 +304,7 @@ on_session_closed(struct session *session, const struct outcome *why,
 	(void)event_del(l->idle_ev);
 	host_memory_closed(dest->all->env->memory,
 		session_info(session)->host, l->demand, why);
+	link_note(l, why);
 	link_ended(l);
 	if (l->job != NULL)
 		job_lost_session(l, why, tls_failed);
@@ -332,6 +336,8 @@ start_session(struct delivery *d, struct demand *demand,
 	};
 
 	dest_make_room(dest);
+	l->fallback = target.no_starttls;
+	l->sts = d->sts == NULL ? NULL : sts_view_ref(d->sts);
 	d->clear_next = false;
 	d->sessions++;
 	l->dest = dest;
@@ -355,6 +361,9 @@ skip_host(struct delivery *d, const struct host_policy_result *result)
 
 	/* To go on in the clear was meant for this one. */
 	d->clear_next = false;
+	delivery_sts_blame(d, d->policy_host, result->rule, &result->why);
+	if (result->why.tls_failure != TLS_FAILURE_NONE)
+		delivery_note_skipped(d, host, result->rule, &result->why);
 	delivery_settle_without(d, &result->why, host, result->rule);
 	if (delivery_reopen(d) == 0)
 		finish(d);
@@ -391,6 +400,7 @@ start_policy(struct delivery *d, size_t host)
 		.route = d->route,
 		.host = host,
 		.message = delivery_message(d),
+		.sts = d->sts,
 	};
 
 	d->policy_host = host;
@@ -407,7 +417,8 @@ next_host(struct delivery *d)
 		size_t host = d->host++;
 		struct route_host *h = &d->route->hosts[host];
 
-		if (strcmp(h->name, d->answered) == 0)
+		if (strcmp(h->name, d->answered) == 0 || (d->only_hosts != 0 &&
+		    (d->only_hosts & 1U << host) == 0))
 			continue;
 		if (h->addr_count > 0) {
 			start_policy(d, host);
@@ -417,17 +428,28 @@ next_host(struct delivery *d)
 		if (delivery_reopen(d) == 0)
 			break;
 	}
-	finish(d);
+	if (delivery_count_open(d) == 0 || !delivery_sts_recheck(d))
+		finish(d);
 }
 
-static void
-on_route(struct route *route, void *arg)
+void
+delivery_resume(struct delivery *d)
 {
-	struct delivery *d = arg;
 	struct dest *dest = d->dest;
 
-	d->lookup = NULL;
-	d->route = route;
+	if (dest->all->stopping)
+		finish(d);
+	else
+		next_host(d);
+	dest_pump(dest);
+}
+
+void
+delivery_routed(struct delivery *d)
+{
+	struct route *route = d->route;
+	struct dest *dest = d->dest;
+
 	if (dest->all->stopping) {
 		finish(d);
 	} else if (route->host_count == 0) {
@@ -437,6 +459,18 @@ on_route(struct route *route, void *arg)
 		next_host(d);
 	}
 	dest_pump(dest);
+}
+
+/* Without a host there is nothing to know a policy for. */
+static void
+on_route(struct route *route, void *arg)
+{
+	struct delivery *d = arg;
+
+	d->lookup = NULL;
+	d->route = route;
+	if (d->sts_lookup == NULL || route->host_count == 0)
+		delivery_routed(d);
 }
 
 enum policy_message
@@ -452,6 +486,7 @@ delivery_start(struct delivery *d)
 
 	d->lookup = route_start(all->env->base, all->resolver, all->env->conf,
 		all->local, d->dest->name, on_route, d);
+	delivery_sts_start(d);
 }
 
 void

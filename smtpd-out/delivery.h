@@ -13,12 +13,15 @@
 #include "smtpd-out/ipc_msg.h"
 #include "smtpd-out/route.h"
 #include "smtpd-out/session.h"
+#include "smtpd-out/tls_note.h"
 
 struct deliveries;
 
 struct deliveries_port {
 	void (*result)(uint64_t job_id, const struct msg_result *, void *arg);
 	void (*idle)(void *arg);	/* stopping, and nothing is left */
+	/* What sessions show of a destination; may be NULL. */
+	void (*note)(const struct tls_note *, void *arg);
 	void *arg;
 };
 

@@ -11,6 +11,7 @@
 #include "base/table.h"
 #include "smtpd-out/delivery.h"
 #include "smtpd-out/host_policy.h"
+#include "smtpd-out/sts_table.h"
 
 enum rcpt_state {
 	RCPT_OPEN = 0,		/* to be tried at the present host */
@@ -45,6 +46,12 @@ struct delivery {
 	unsigned sessions;		/* started in this attempt */
 	struct host_policy *policy;	/* being found out for a host */
 	size_t policy_host;
+	struct sts_lookup *sts_lookup;
+	struct sts_view *sts;		/* NULL: not asked for */
+	uint32_t sts_failed;		/* hosts, as bits, that its policy or
+					 * its demand ruled out */
+	uint32_t only_hosts;		/* to be tried again; 0: all */
+	bool sts_rechecked;		/* in this attempt */
 	struct session_txn txn;
 	struct session_rcpt *txn_rcpts;
 	size_t *txn_index;		/* of txn_rcpts in rcpts */
@@ -59,8 +66,11 @@ struct link {
 	struct event *idle_ev;
 	size_t host;			/* in job->route, for the fallback */
 	struct demand *demand;		/* what it was made under */
+	struct sts_view *sts;		/* and with this; NULL: not asked */
 	enum policy_message message;	/* by messages of this kind alone */
 	int64_t fresh_until_ms;		/* monotonic; no new job after it */
+	bool fallback;			/* in the clear: TLS failed before */
+	bool noted;			/* see tls_note.h */
 	bool reused;			/* job came to an open session */
 	bool is_ready;
 };
@@ -90,6 +100,10 @@ struct deliveries {
 void delivery_free(struct delivery **);
 /* Looks for the route and goes on from there. */
 void delivery_start(struct delivery *);
+/* Route and MTA-STS policy are there. */
+void delivery_routed(struct delivery *);
+/* Goes on with the next host, or ends. */
+void delivery_resume(struct delivery *);
 /* Gives a waiting job to an idle session that is ready. */
 void delivery_attach(struct link *, struct delivery *);
 
@@ -97,6 +111,21 @@ void delivery_attach(struct link *, struct delivery *);
  * among messages that demand the same: a job must never travel on one that was
  * made under less (RFC 8689 section 4.2.1). */
 enum policy_message delivery_message(const struct delivery *);
+
+/* delivery_sts.c */
+void delivery_sts_start(struct delivery *);
+void delivery_sts_clear(struct delivery *);
+/* A host did not get the mail: when it was for an enforced MTA-STS policy, that
+ * is looked up once more before the attempt ends. */
+void delivery_sts_blame(struct delivery *, size_t host, enum demand_why,
+	const struct outcome *);
+/* True when that is under way now; delivery_resume() follows. */
+bool delivery_sts_recheck(struct delivery *);
+/* Tells the log and the port of a session that is up (why NULL) or failed,
+ * once, and of a host that was skipped. */
+void link_note(struct link *, const struct outcome *why);
+void delivery_note_skipped(const struct delivery *, const char *host,
+	enum demand_why, const struct outcome *);
 
 /* delivery_result.c */
 /* Where an outcome comes from, for the log. */

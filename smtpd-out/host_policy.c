@@ -176,6 +176,17 @@ start(struct host_policy *p)
 		ask_tlsa(p);
 }
 
+static void
+take_sts(struct host_policy *p, const struct sts_view *sts)
+{
+	if (sts->what == STS_VIEW_POLICY)
+		p->facts.sts = sts->policy;
+	else if (sts->what == STS_VIEW_DEFER)
+		p->facts.sts_later = &sts->later;
+	if (sts->fresh_until_ms < p->fresh_until_ms)
+		p->fresh_until_ms = sts->fresh_until_ms;
+}
+
 struct host_policy *
 host_policy_start(struct event_base *base, struct resolver *resolver,
 	const struct conf *conf, const struct host_policy_query *query,
@@ -202,6 +213,8 @@ host_policy_start(struct event_base *base, struct resolver *resolver,
 		.message = query->message,
 		.now_s = clock_wall_s(),
 	};
+	if (query->sts != NULL)
+		take_sts(p, query->sts);
 	p->cb = cb;
 	p->arg = arg;
 	p->found = demand_new(DEMAND_DANE, WHY_DANE);

@@ -11,6 +11,7 @@
 
 #include "policy/policy.h"
 #include "smtpd-out/route.h"
+#include "smtpd-out/sts_view.h"
 
 struct event_base;
 struct host_policy;
@@ -29,6 +30,7 @@ struct host_policy_query {		/* which host, for which message */
 	const struct route *route;	/* outlives the lookup */
 	size_t host;			/* of route */
 	enum policy_message message;
+	const struct sts_view *sts;	/* NULL: none; outlives the lookup */
 };
 
 struct host_policy *host_policy_start(struct event_base *, struct resolver *,

@@ -29,6 +29,7 @@
 struct event_base;
 struct host_memory;
 struct session;
+struct sts_table;
 struct tls_client;	/* tls.h: client context shared by sessions */
 
 struct session_addr {
@@ -107,6 +108,7 @@ struct session_env {
 	const struct conf *conf;
 	struct tls_client *tls;
 	struct host_memory *memory;	/* host_memory.h; NULL: off */
+	struct sts_table *sts;		/* sts_table.h; NULL: off */
 	struct limits *limits;		/* set at run time, conf, defaults */
 };
 

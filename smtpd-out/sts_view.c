@@ -54,6 +54,13 @@ sts_view_unref(struct sts_view **viewp)
 	free(view);
 }
 
+bool
+sts_view_enforces(const struct sts_view *view)
+{
+	return view != NULL && view->what == STS_VIEW_POLICY &&
+		view->policy->mode == STS_MODE_ENFORCE;
+}
+
 static bool
 same_policy(const struct sts_policy *a, const struct sts_policy *b)
 {

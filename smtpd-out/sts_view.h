@@ -43,6 +43,9 @@ struct sts_view *sts_view_new(enum sts_view_what);
 struct sts_view *sts_view_ref(struct sts_view *);
 void sts_view_unref(struct sts_view **);	/* NULL inside is fine */
 
+/* A policy that says enforce; false for NULL. */
+bool sts_view_enforces(const struct sts_view *);
+
 /* True when deliveries have to obey the same: policy and id, or its lack. */
 bool sts_view_same(const struct sts_view *, const struct sts_view *);
 

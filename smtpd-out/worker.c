@@ -17,6 +17,7 @@
 #include "smtpd-out/limits.h"
 #include "smtpd-out/tls.h"
 #include "smtpd-out/worker.h"
+#include "smtpd-out/worker_sts.h"
 
 #define STOP_SECONDS 30		/* for what is past DATA */
 
@@ -26,6 +27,7 @@ struct worker {
 	struct resolver *resolver;
 	struct route_local *local;
 	struct session_env env;
+	struct worker_sts *sts;
 	struct deliveries *deliveries;
 	struct event *stop_ev, *drain_ev;
 	int status;
@@ -164,6 +166,8 @@ on_frame(struct ipc *ipc, struct ipc_frame *frame, const char *why, void *arg)
 		take_job(w, frame);
 	} else if (frame->type == IPC_POLICY) {
 		take_policy(w, frame);
+	} else if (frame->type == IPC_STS) {
+		worker_sts_take(w->sts, frame);
 	} else if (frame->type == IPC_LIMITS) {
 		take_limits(w, frame);
 	} else if (frame->type == IPC_STOP) {
@@ -194,6 +198,8 @@ open_parts(struct worker *w, struct conf *conf)
 	auth_files_check(conf);
 	w->env.memory = host_memory_new(conf->remember_tls, on_memory_save, w);
 	w->env.limits = limits_new(conf);
+	w->sts = worker_sts_new(w->base, conf, w->resolver, w->ipc);
+	w->env.sts = worker_sts_table(w->sts);
 	w->deliveries = deliveries_new(&w->env, w->resolver, w->local, &port);
 	return true;
 }
@@ -215,6 +221,7 @@ static void
 close_parts(struct worker *w)
 {
 	deliveries_free(&w->deliveries);
+	worker_sts_free(&w->sts);
 	limits_free(&w->env.limits);
 	host_memory_free(&w->env.memory);
 	tls_client_free(&w->env.tls);

@@ -25,6 +25,8 @@ struct session {
 	struct session_info info;
 	enum fake_host how;
 	enum demand_level level;
+	enum demand_why why;
+	enum demand_watch watch;
 	unsigned kind;			/* of all messages sent on it */
 	enum stage stage;
 	bool no_starttls, quitting, held;
@@ -176,6 +178,18 @@ on_new(struct session *s)
 		if (s->stage == FAKE_CLOSED)
 			return;
 		break;
+	case HOST_BAD_CERT:
+		if (s->level >= DEMAND_FINGERPRINT) {
+			close_session(s, outcome_tls_failed(s->info.host,
+				TLS_FAILURE_NOT_TRUSTED, "self-signed"), true);
+			return;
+		}
+		if (s->watch == DEMAND_WATCH_HOST) {
+			s->info.watched = TLS_FAILURE_NOT_TRUSTED;
+			(void)str_copy(s->info.watched_text,
+				sizeof(s->info.watched_text), "self-signed");
+		}
+		break;
 	case HOST_HANGS:
 		return;
 	default:
@@ -321,6 +335,13 @@ session_start(const struct session_env *env,
 		s->how = (enum fake_host)(next_random() % HOST_HANGS);
 	s->no_starttls = target->no_starttls;
 	s->level = target->demand->level;
+	s->why = target->demand->why;
+	s->watch = target->demand->watch;
+	if (s->why == WHY_STS) {
+		assert_int_equal(s->level, DEMAND_PKIX);
+		assert_int_equal(target->demand->name_count, 1);
+		assert_string_equal(target->demand->names[0], target->host);
+	}
 	s->cb = cb;
 	s->arg = arg;
 	s->ev = event_new(env->base, -1, 0, on_step, s);
@@ -361,6 +382,7 @@ session_send(struct session *s, struct session_txn *txn)
 		assert_true(s->info.tls_active && s->level >=
 			DEMAND_FINGERPRINT);
 	counts.clear_txns += !s->info.tls_active;
+	counts.sts_txns += s->why == WHY_STS;
 	if (txn->rcpt_count > counts.most_rcpts)
 		counts.most_rcpts = txn->rcpt_count;
 	counts.txns++;

@@ -23,6 +23,7 @@ enum fake_host {
 	HOST_NO_STARTTLS,	/* offers none: takes mail in the clear, or
 				 * ends where TLS is demanded */
 	HOST_STARTTLS_454,	/* offers it and then refuses */
+	HOST_BAD_CERT,		/* a certificate that nobody knows */
 	HOST_HANGS,		/* never gets ready */
 	HOST_HANGS_IN_DATA,	/* never answers a transaction */
 	HOST_RANDOM		/* any of the above but the hanging ones */
@@ -39,6 +40,7 @@ struct fake_counts {
 	size_t started, alive, most_alive, txns, clear_starts;
 	size_t most_rcpts;	/* in one transaction */
 	size_t clear_txns;	/* transactions without TLS */
+	size_t sts_txns;	/* transactions verified for MTA-STS */
 };
 const struct fake_counts *fake_sessions(void);
 

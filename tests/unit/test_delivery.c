@@ -78,11 +78,25 @@ on_idle(void *arg)
 	idles++;
 }
 
+/* What sessions show: each but a fallback at most once is not our affair
+ * here; that nothing is missing in it is. */
+static void
+on_note(const struct tls_note *n, void *arg)
+{
+	assert_ptr_equal(arg, &jobs);
+	assert_non_null(n->destination);
+	assert_int_equal(n->kind == TLS_NOTE_SKIPPED, n->demand == NULL);
+	assert_int_equal(n->kind == TLS_NOTE_UP, n->why == NULL);
+	assert_true(n->why == NULL || n->why->tls_failure !=
+		TLS_FAILURE_NONE);
+}
+
 static void
 use_conf(const char *more)
 {
 	char err[CONF_ERR_MAX], text[1000];
-	const struct deliveries_port port = { on_result, on_idle, &jobs };
+	const struct deliveries_port port = { on_result, on_idle, on_note,
+		&jobs };
 
 	(void)snprintf(text, sizeof(text), "hostname = \"me.example\"\n"
 		"local-addresses = {\"203.0.113.99\"}\n"
