@@ -19,6 +19,7 @@
 #include "base/conf.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "smtpd-out/cmd_policies.h"
 #include "smtpd-out/cmd_queue.h"
 
 #define LINE_MAX_BYTES (1U << 20)
@@ -38,6 +39,7 @@ struct view {
 	bool takes_demand;		/* as the last word */
 	void (*line)(const json_t *);
 	void (*end)(const json_t *);
+	void (*amend)(json_t *);	/* before it is printed */
 };
 
 /* ---- for people ---- */
@@ -181,17 +183,24 @@ end_tls_list(const json_t *o)
 }
 
 static const struct view views[] = {
-	{ "list", false, false, false, line_list, end_list },
-	{ "show", true, true, false, line_show, end_show },
-	{ "cat", true, true, false, NULL, NULL },
-	{ "flush", false, true, false, NULL, end_act },
-	{ "hold", true, true, false, NULL, end_act },
-	{ "release", true, true, false, NULL, end_act },
-	{ "remove", true, true, false, NULL, end_act },
-	{ "demand", true, true, true, NULL, end_demand },
-	{ "stats", false, false, false, NULL, end_stats },
-	{ "tls-list", false, false, false, line_tls, end_tls_list },
-	{ "tls-forget", false, false, false, NULL, NULL },
+	{ "list", false, false, false, line_list, end_list, NULL },
+	{ "show", true, true, false, line_show, end_show, NULL },
+	{ "cat", true, true, false, NULL, NULL, NULL },
+	{ "flush", false, true, false, NULL, end_act, NULL },
+	{ "hold", true, true, false, NULL, end_act, NULL },
+	{ "release", true, true, false, NULL, end_act, NULL },
+	{ "remove", true, true, false, NULL, end_act, NULL },
+	{ "demand", true, true, true, NULL, end_demand, NULL },
+	{ "stats", false, false, false, NULL, end_stats, NULL },
+	{ "tls-list", false, false, false, line_tls, end_tls_list, NULL },
+	{ "tls-forget", false, false, false, NULL, NULL, NULL },
+	{ "policies-list", false, false, false, policies_line,
+	    policies_list_end, policies_amend_row },
+	{ "policies-show", false, false, false, NULL, policies_show,
+	    policies_amend },
+	{ "policies-refresh", false, false, false, NULL, policies_show,
+	    policies_amend },
+	{ "policies-forget", false, false, false, NULL, NULL, NULL },
 };
 
 /* ---- the socket ---- */
@@ -224,6 +233,18 @@ copy_rest(FILE *from)
 		(void)fwrite(block, 1, n, stdout);
 }
 
+static void
+print_json(const struct view *view, const json_t *o, const char *line)
+{
+	char *text = view->amend != NULL ? json_dumps(o, JSON_COMPACT) : NULL;
+
+	if (text != NULL)
+		(void)printf("%s\n", text);
+	else
+		(void)fputs(line, stdout);
+	free(text);
+}
+
 /* One answer line; false when it was the last. */
 static bool
 handle_line(const struct asked *a, const struct view *view, const char *line,
@@ -233,6 +254,8 @@ handle_line(const struct asked *a, const struct view *view, const char *line,
 	const char *error = get_text(o, "error");
 	bool end = o == NULL || json_is_true(json_object_get(o, "end"));
 
+	if (o != NULL && view->amend != NULL)
+		view->amend(o);
 	if (o == NULL || error[0] != '\0') {
 		(void)fprintf(stderr, "smtpd-out: %s\n", o == NULL ?
 			"cannot understand the daemon" : error);
@@ -245,7 +268,7 @@ handle_line(const struct asked *a, const struct view *view, const char *line,
 	} else if (a->json) {
 		/* The closing line is for the protocol, unless it is all. */
 		if (!end || view->line == NULL)
-			(void)fputs(line, stdout);
+			print_json(view, o, line);
 	} else if (end ? view->end != NULL : view->line != NULL) {
 		(end ? view->end : view->line)(o);
 	}
@@ -306,7 +329,9 @@ usage(void)
 		"  stats                  totals and the largest "
 		"destinations\n"
 		"  tls [list]             what is remembered of hosts\n"
-		"  tls forget HOST\n\n"
+		"  tls forget HOST\n"
+		"  policies [list]        MTA-STS policies that are known\n"
+		"  policies show|refresh|forget DOMAIN\n\n"
 		"SELECTION: ID | --destination DOMAIN | --sender ADDRESS |\n"
 		"  --rcpt ADDRESS | --older TIME | --held | --all\n");
 	return EX_USAGE;
@@ -438,6 +463,18 @@ parse_tls_words(int argc, char **argv, struct asked *a,
 }
 
 static bool
+parse_policies_words(int argc, char **argv, struct asked *a,
+	const struct view **view_out)
+{
+	a->cmd = policies_words(argc, argv, a->request);
+	if (a->cmd == NULL)
+		return false;
+	*view_out = find_view(a->cmd);
+	return json_object_set_new(a->request, "cmd", json_string(a->cmd)) ==
+		0;
+}
+
+static bool
 take_demand(int *argc, char **argv, struct asked *a)
 {
 	static const char *const words[] = { "require", "none", "default" };
@@ -463,6 +500,8 @@ parse_words(int argc, char **argv, struct options *o, struct asked *a,
 
 	if (argc > 0 && strcmp(argv[0], "tls") == 0)
 		return parse_tls_words(argc - 1, argv + 1, a, view_out);
+	if (argc > 0 && strcmp(argv[0], "policies") == 0)
+		return parse_policies_words(argc - 1, argv + 1, a, view_out);
 	*view_out = argc > 0 ? find_view(argv[0]) : NULL;
 	if (*view_out != NULL && (*view_out)->takes_demand &&
 	    !take_demand(&argc, argv, a))

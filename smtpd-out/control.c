@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -22,43 +21,21 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "smtpd-out/control.h"
+#include "smtpd-out/control_int.h"
 #include "smtpd-out/listener.h"
+#include "smtpd-out/queue_sts.h"
 #include "spool/policy_store.h"
 
 #define REQUEST_MAX 65536
 #define CLIENTS_MAX 32
-#define PAGE 100			/* messages listed per turn */
 #define CAT_BLOCK 65536
 #define IDLE_SECONDS 30
-
-struct control {
-	struct event_base *base;
-	struct spool *spool;
-	struct queue *queue;
-	int fd;
-	struct event *accept_ev;
-	TAILQ_HEAD(, client) clients;
-	size_t count;
-};
-
-struct client {
-	TAILQ_ENTRY(client) link;
-	struct control *control;
-	struct bufferevent *bev;
-	bool answered;			/* close when everything is written */
-	void (*page)(struct client *);	/* the next part of a list */
-	char host_after[SPOOL_HOST_MAX];
-	struct spool_filter filter;
-	json_t *request;		/* owns the filter's strings */
-	uint64_t after;
-	uint64_t rows;
-	int cat_fd;
-	off_t cat_at;
-};
 
 static void
 client_free(struct client *c)
 {
+	if (c->refresh != 0)
+		queue_sts_refresh_cancel(c->control->queue, c->refresh);
 	TAILQ_REMOVE(&c->control->clients, c, link);
 	c->control->count--;
 	if (c->cat_fd >= 0)
@@ -68,8 +45,8 @@ client_free(struct client *c)
 	free(c);
 }
 
-static void
-send_json(struct client *c, json_t *object)
+void
+control_send(struct client *c, json_t *object)
 {
 	char *text = json_dumps(object, JSON_COMPACT);
 
@@ -81,26 +58,26 @@ send_json(struct client *c, json_t *object)
 	json_decref(object);
 }
 
-static void
-send_end(struct client *c, json_t *object, const char *error)
+void
+control_end(struct client *c, json_t *object, const char *error)
 {
 	(void)json_object_set_new(object, "end", json_true());
 	if (error != NULL)
 		(void)json_object_set_new(object, "error", json_string(error));
-	send_json(c, object);
+	control_send(c, object);
 	c->answered = true;
 }
 
-static void
-fail(struct client *c, const char *error)
+void
+control_fail(struct client *c, const char *error)
 {
-	send_end(c, json_object(), error);
+	control_end(c, json_object(), error);
 }
 
 /* ---- what is asked for ---- */
 
-static const char *
-text_of(const json_t *request, const char *key)
+const char *
+control_text_of(const json_t *request, const char *key)
 {
 	return json_string_value(json_object_get(request, key));
 }
@@ -109,7 +86,7 @@ text_of(const json_t *request, const char *key)
 static bool
 parse_filter(struct client *c)
 {
-	const char *id = text_of(c->request, "id");
+	const char *id = control_text_of(c->request, "id");
 	json_int_t older = json_integer_value(json_object_get(c->request,
 		"older"));
 
@@ -117,9 +94,9 @@ parse_filter(struct client *c)
 	c->filter.held = -1;
 	if (id != NULL && str_id_parse(id, &c->filter.message_id) != ST_OK)
 		return false;
-	c->filter.destination = text_of(c->request, "destination");
-	c->filter.sender = text_of(c->request, "sender");
-	c->filter.rcpt = text_of(c->request, "rcpt");
+	c->filter.destination = control_text_of(c->request, "destination");
+	c->filter.sender = control_text_of(c->request, "sender");
+	c->filter.rcpt = control_text_of(c->request, "rcpt");
 	if (older > 0)
 		c->filter.older_than_ms = clock_wall_ms() - older;
 	if (json_object_get(c->request, "held") != NULL)
@@ -128,8 +105,8 @@ parse_filter(struct client *c)
 	return true;
 }
 
-static json_t *
-text_json(const char *text)
+json_t *
+control_text_json(const char *text)
 {
 	json_t *value = json_string(text);
 
@@ -153,15 +130,16 @@ on_row(const struct spool_row *row, void *arg)
 
 	str_id_format(d->message_id, id);
 	c->rows++;
-	send_json(c, json_pack("{s:s, s:s, s:o, s:o, s:s, s:I, s:I, s:i, s:I, "
-		"s:I, s:o, s:b, s:b}", "id", id, "state", row_state(c, d),
-		"sender", text_json(row->sender), "rcpt", text_json(row->rcpt),
-		"destination", d->destination, "size",
+	control_send(c, json_pack("{s:s, s:s, s:o, s:o, s:s, s:I, s:I, s:i, "
+		"s:I, s:I, s:o, s:b, s:b}", "id", id, "state",
+		row_state(c, d), "sender", control_text_json(row->sender),
+		"rcpt", control_text_json(row->rcpt), "destination",
+		d->destination, "size",
 		(json_int_t)row->size_bytes, "arrived",
 		(json_int_t)(d->received_ms / 1000), "attempts",
 		(int)d->attempts, "next", (json_int_t)(d->next_ms / 1000),
 		"expires", (json_int_t)(d->expires_ms / 1000), "reason",
-		text_json(row->text), "require_tls",
+		control_text_json(row->text), "require_tls",
 		(row->flags & ENVELOPE_REQUIRETLS) != 0, "tls_optional",
 		(row->flags & ENVELOPE_TLS_OPTIONAL) != 0));
 }
@@ -183,7 +161,7 @@ list_page(struct client *c)
 		return;
 	}
 	c->page = NULL;
-	send_end(c, json_pack("{s:I}", "rows", (json_int_t)c->rows),
+	control_end(c, json_pack("{s:I}", "rows", (json_int_t)c->rows),
 		st == ST_OK ? NULL : spool_error(c->control->spool));
 }
 
@@ -205,7 +183,7 @@ static const struct {
 static void
 do_act(struct client *c)
 {
-	const char *name = text_of(c->request, "cmd");
+	const char *name = control_text_of(c->request, "cmd");
 	struct spool *spool = c->control->spool;
 	char count_text[24];
 	uint64_t count = 0;
@@ -222,14 +200,14 @@ do_act(struct client *c)
 		st = spool_commit(spool);
 	if (st != ST_OK) {
 		spool_rollback(spool);
-		fail(c, spool_error(spool));
+		control_fail(c, spool_error(spool));
 		return;
 	}
 	(void)snprintf(count_text, sizeof(count_text), "%llu",
 		(unsigned long long)count);
 	log_info("operator", "action", name, "deliveries", count_text, NULL);
 	queue_kick(c->control->queue);
-	send_end(c, json_pack("{s:I}", "count", (json_int_t)count), NULL);
+	control_end(c, json_pack("{s:I}", "count", (json_int_t)count), NULL);
 }
 
 static const struct {
@@ -245,8 +223,8 @@ static const struct {
 static void
 do_demand(struct client *c)
 {
-	const char *name = text_of(c->request, "demand");
-	const char *id = text_of(c->request, "id");
+	const char *name = control_text_of(c->request, "demand");
+	const char *id = control_text_of(c->request, "id");
 	struct spool *spool = c->control->spool;
 	uint64_t count = 0;
 	size_t i = 0;
@@ -255,7 +233,7 @@ do_demand(struct client *c)
 	while (i < 3 && (name == NULL || strcmp(demands[i].name, name) != 0))
 		i++;
 	if (i == 3) {
-		fail(c, "no such demand");
+		control_fail(c, "no such demand");
 		return;
 	}
 	st = spool_begin(spool);
@@ -266,12 +244,12 @@ do_demand(struct client *c)
 		st = spool_commit(spool);
 	if (st != ST_OK) {
 		spool_rollback(spool);
-		fail(c, spool_error(spool));
+		control_fail(c, spool_error(spool));
 		return;
 	}
 	log_info("operator", "action", "demand", "demand", name, "id", id,
 		"messages", log_num((long long)count), NULL);
-	send_end(c, json_pack("{s:I}", "count", (json_int_t)count), NULL);
+	control_end(c, json_pack("{s:I}", "count", (json_int_t)count), NULL);
 }
 
 static json_t *
@@ -299,12 +277,12 @@ do_stats(struct client *c)
 	struct queue_stats q;
 
 	if (spool_stats(control->spool, clock_wall_ms(), &s) != ST_OK) {
-		fail(c, spool_error(control->spool));
+		control_fail(c, spool_error(control->spool));
 		return;
 	}
 	queue_stats(control->queue, &q);
-	send_end(c, json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
-		"s:I, s:I, s:I, s:I, s:I, s:I, s:o}",
+	control_end(c, json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
+		"s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}",
 		"messages", (json_int_t)s.messages,
 		"deliveries", (json_int_t)s.deliveries,
 		"recipients", (json_int_t)s.recipients,
@@ -349,11 +327,11 @@ do_cat(struct client *c)
 		st = spool_body_get(c->control->spool, c->filter.message_id,
 			&data, &len, &c->cat_fd);
 	if (st != ST_OK) {
-		fail(c, st == ST_NOENT ? "no such message" :
+		control_fail(c, st == ST_NOENT ? "no such message" :
 			spool_error(c->control->spool));
 		return;
 	}
-	send_json(c, json_pack("{s:b}", "body", 1));
+	control_send(c, json_pack("{s:b}", "body", 1));
 	if (data != NULL) {
 		(void)bufferevent_write(c->bev, data, len);
 		free(data);
@@ -373,9 +351,10 @@ tls_page(struct client *c)
 		rows, PAGE, &count);
 
 	for (size_t i = 0; i < count; i++) {
-		send_json(c, json_pack("{s:o, s:s, s:I}", "host",
-			text_json(rows[i].host), "tls", remember_level_name(
-			(enum remember_level)rows[i].level), "last",
+		control_send(c, json_pack("{s:o, s:s, s:I}", "host",
+			control_text_json(rows[i].host), "tls",
+			remember_level_name((enum remember_level)
+			rows[i].level), "last",
 			(json_int_t)rows[i].last_s));
 		(void)str_copy(c->host_after, sizeof(c->host_after),
 			rows[i].host);
@@ -384,7 +363,7 @@ tls_page(struct client *c)
 	if (count == PAGE)
 		return;
 	c->page = NULL;
-	send_end(c, json_pack("{s:I}", "rows", (json_int_t)c->rows),
+	control_end(c, json_pack("{s:I}", "rows", (json_int_t)c->rows),
 		st == ST_OK ? NULL : spool_error(c->control->spool));
 }
 
@@ -398,17 +377,17 @@ do_tls_list(struct client *c)
 static void
 do_tls_forget(struct client *c)
 {
-	const char *host = text_of(c->request, "host");
+	const char *host = control_text_of(c->request, "host");
 	enum status st = host == NULL ? ST_NOENT :
 		queue_forget(c->control->queue, host);
 
 	if (st != ST_OK) {
-		fail(c, st == ST_NOENT ? "nothing is remembered of that host" :
-			spool_error(c->control->spool));
+		control_fail(c, st == ST_NOENT ? "nothing is remembered of "
+			"that host" : spool_error(c->control->spool));
 		return;
 	}
 	log_info("operator", "action", "tls-forget", "host", host, NULL);
-	send_end(c, json_pack("{s:i}", "count", 1), NULL);
+	control_end(c, json_pack("{s:i}", "count", 1), NULL);
 }
 
 static const struct {
@@ -419,6 +398,10 @@ static const struct {
 	{ "flush", do_act }, { "hold", do_act }, { "release", do_act },
 	{ "remove", do_act }, { "demand", do_demand },
 	{ "tls-list", do_tls_list }, { "tls-forget", do_tls_forget },
+	{ "policies-list", control_policies_list },
+	{ "policies-show", control_policies_show },
+	{ "policies-refresh", control_policies_refresh },
+	{ "policies-forget", control_policies_forget },
 };
 
 static void
@@ -427,9 +410,10 @@ run_request(struct client *c, const char *line)
 	const char *cmd;
 
 	c->request = json_loads(line, 0, NULL);
-	cmd = c->request == NULL ? NULL : text_of(c->request, "cmd");
+	cmd = c->request == NULL ? NULL : control_text_of(c->request, "cmd");
 	if (cmd == NULL || !parse_filter(c)) {
-		fail(c, cmd == NULL ? "malformed request" : "no such id");
+		control_fail(c, cmd == NULL ? "malformed request" :
+			"no such id");
 		return;
 	}
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
@@ -437,7 +421,7 @@ run_request(struct client *c, const char *line)
 			commands[i].run(c);
 			return;
 		}
-	fail(c, "unknown command");
+	control_fail(c, "unknown command");
 }
 
 /* ---- the socket ---- */
@@ -457,7 +441,7 @@ on_client_read(struct bufferevent *bev, void *arg)
 	if (line != NULL)
 		run_request(c, line);
 	else if (evbuffer_get_length(in) > REQUEST_MAX)
-		fail(c, "request too long");
+		control_fail(c, "request too long");
 	free(line);
 }
 

@@ -33,6 +33,7 @@
 #define SAME_S 60		/* so near is the same time */
 #define USED_AGAIN_S 3600
 #define SWEEP_SLICE 50		/* removed in one commit */
+#define REFRESH_MORE_MS 5000	/* for a fetch beyond its own bounds */
 #define REFRESH_SLICE 20	/* asked for in one turn */
 
 _Static_assert(MSG_STS_TEXT_MAX == SPOOL_STS_TEXT_MAX &&
@@ -52,6 +53,8 @@ struct sts_refresh {
 	char domain[256];
 	queue_sts_refresh_cb *cb;
 	void *arg;
+	struct queue *q;
+	struct event *timeout_ev;
 };
 
 struct queue_sts {
@@ -204,12 +207,29 @@ queue_sts_get(struct queue *q, uint64_t worker, uint64_t request,
 /* ---- what a worker reports ---- */
 
 static void
+refresh_free(struct queue *q, struct sts_refresh *r)
+{
+	TAILQ_REMOVE(&q->sts->refreshes, r, link);
+	event_free(r->timeout_ev);
+	free(r);
+}
+
+static void
 end_refresh(struct queue *q, struct sts_refresh *r,
 	const struct msg_sts *result)
 {
-	TAILQ_REMOVE(&q->sts->refreshes, r, link);
 	r->cb(result, r->arg);
-	free(r);
+	refresh_free(q, r);
+}
+
+static void
+on_refresh_timeout(evutil_socket_t fd, short what, void *arg)
+{
+	struct sts_refresh *r = arg;
+
+	(void)fd;
+	(void)what;
+	end_refresh(r->q, r, NULL);
 }
 
 static void
@@ -533,7 +553,7 @@ queue_sts_refresh(struct queue *q, const char *domain,
 	uint64_t worker = q->port.worker_for(domain, 0, q->port.arg);
 	struct sts_refresh *r;
 
-	if (worker == 0)
+	if (worker == 0 || !q->conf->sts.enable)
 		return 0;
 	r = xcalloc(1, sizeof(*r));
 	r->id = ++q->sts->next_refresh;
@@ -541,6 +561,10 @@ queue_sts_refresh(struct queue *q, const char *domain,
 	(void)str_copy(r->domain, sizeof(r->domain), domain);
 	r->cb = cb;
 	r->arg = arg;
+	r->q = q;
+	r->timeout_ev = event_new(q->base, -1, 0, on_refresh_timeout, r);
+	add_timer(r->timeout_ev, q->conf->sts.fetch_ms +
+		2 * q->conf->resolver.lookup_ms + REFRESH_MORE_MS);
 	TAILQ_INSERT_TAIL(&q->sts->refreshes, r, link);
 	send_short(q, worker, r->id, MSG_STS_REFRESH, domain);
 	return r->id;
@@ -553,8 +577,7 @@ queue_sts_refresh_cancel(struct queue *q, uint64_t handle)
 
 	TAILQ_FOREACH(r, &q->sts->refreshes, link)
 		if (r->id == handle) {
-			TAILQ_REMOVE(&q->sts->refreshes, r, link);
-			free(r);
+			refresh_free(q, r);
 			return;
 		}
 }
@@ -614,10 +637,8 @@ sts_clear(struct queue *q)
 {
 	struct sts_refresh *r;
 
-	while ((r = TAILQ_FIRST(&q->sts->refreshes)) != NULL) {
-		TAILQ_REMOVE(&q->sts->refreshes, r, link);
-		free(r);
-	}
+	while ((r = TAILQ_FIRST(&q->sts->refreshes)) != NULL)
+		refresh_free(q, r);
 	drop_ops(q, NULL);
 	sts_lists_free(&q->sts->lists);
 	event_free(q->sts->refresh_ev);

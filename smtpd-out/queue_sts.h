@@ -30,8 +30,9 @@ const struct sts_lists *queue_sts_lists(const struct queue *);
 enum status queue_sts_forget(struct queue *, const char *domain) MUST_CHECK;
 
 /* Asks the domain's worker for a fetch.  The handle ends with one callback
- * (never within this call; result NULL: the worker went away) or with
- * queue_sts_refresh_cancel().  0 when no worker can be asked now. */
+ * (never within this call; result NULL: the worker went away, or does not
+ * answer) or with queue_sts_refresh_cancel().  0 when no worker can be asked
+ * now. */
 typedef void queue_sts_refresh_cb(const struct msg_sts *result, void *arg);
 uint64_t queue_sts_refresh(struct queue *, const char *domain,
 	queue_sts_refresh_cb *, void *arg);
