@@ -12,6 +12,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -117,4 +119,49 @@ world_ask(struct https_world *w, struct https_query q)
 	assert_int_equal(w->calls, before);	/* never at once */
 	world_wait(w, before + 1);
 	return w->result;
+}
+
+struct sockaddr_storage
+world_address(const char *text)
+{
+	struct sockaddr_storage ss = { 0 };
+	struct sockaddr_in *v4 = (struct sockaddr_in *)&ss;
+	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&ss;
+
+	if (inet_pton(AF_INET, text, &v4->sin_addr) == 1) {
+		ss.ss_family = AF_INET;
+	} else {
+		assert_int_equal(inet_pton(AF_INET6, text, &v6->sin6_addr), 1);
+		ss.ss_family = AF_INET6;
+	}
+	return ss;
+}
+
+void
+world_alone(struct https_world *w, bool allow_private, int64_t timeout_ms)
+{
+	struct https_settings s = { .allow_private = allow_private,
+		.timeout_ms = timeout_ms };
+	struct cert c;
+
+	cert_make(&c, &good_cert);
+	s.ca_file = c.ca_file;
+	world_open(w, NULL, NULL, &s);
+	w->addr = world_address("127.0.0.1");
+	cert_clear(&c);
+}
+
+int
+world_child(int (*work)(void))
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(work());
+	assert_true(pid > 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	if (!WIFEXITED(status))
+		print_error("child: signal %d\n", WTERMSIG(status));
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }

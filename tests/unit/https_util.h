@@ -41,6 +41,9 @@ struct https_world {
  * is that of the peer (when there is one). */
 void world_open(struct https_world *, const struct cert_spec *,
 	const struct peer_step *, const struct https_settings *);
+/* Without a peer, and with a CA that is of no use to anybody; the address is
+ * 127.0.0.1. */
+void world_alone(struct https_world *, bool allow_private, int64_t timeout_ms);
 /* Also checks that the script went as written. */
 void world_close(struct https_world *);
 /* Without that check. */
@@ -55,5 +58,9 @@ const struct https_result *world_ask(struct https_world *,
 void world_wait(struct https_world *, size_t calls);
 /* The query for the peer. */
 struct https_query world_query(const struct https_world *);
+
+struct sockaddr_storage world_address(const char *text);
+/* Does the work in a process of its own; its exit code, -1 when killed. */
+int world_child(int (*work)(void));
 
 #endif

@@ -6,11 +6,9 @@
 
 #include <arpa/inet.h>
 #include <event2/event.h>
-#include <fcntl.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <sched.h>
-#include <seccomp.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -27,30 +25,12 @@
 #include <openssl/pem.h>
 
 #include "base/log.h"
-#include "base/mem.h"
-#include "base/sandbox.h"
 #include "tests/unit/https_util.h"
 
 #define T(test) cmocka_unit_test(test)
 
 static char big[71681];		/* 70 KiB */
 static char kibi_chunk[1100];
-
-static struct sockaddr_storage
-address(const char *text)
-{
-	struct sockaddr_storage ss = { 0 };
-	struct sockaddr_in *v4 = (struct sockaddr_in *)&ss;
-	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&ss;
-
-	if (inet_pton(AF_INET, text, &v4->sin_addr) == 1) {
-		ss.ss_family = AF_INET;
-	} else {
-		assert_int_equal(inet_pton(AF_INET6, text, &v6->sin6_addr), 1);
-		ss.ss_family = AF_INET6;
-	}
-	return ss;
-}
 
 /* ---- faults of the server ---- */
 
@@ -413,7 +393,7 @@ test_again(void **state)
 		"Content-Length: 0\r\n\r\n"), WAIT, { PEER_AGAIN, NULL, 0 },
 		TLS, HEAD, SEND(STATUS("200 OK") "Content-Length: 0\r\n\r\n"),
 		WAIT, { 0 } };
-	struct sockaddr_storage nowhere = address("127.0.0.2");
+	struct sockaddr_storage nowhere = world_address("127.0.0.2");
 	struct https_query q;
 	struct https_world w;
 
@@ -448,21 +428,6 @@ dead_port(void)
 	return ntohs(sa.sin_port);
 }
 
-/* A world without a peer, whose CA is of no use to anybody. */
-static void
-open_alone(struct https_world *w, bool allow_private, int64_t timeout_ms)
-{
-	struct https_settings s = { .allow_private = allow_private,
-		.timeout_ms = timeout_ms };
-	struct cert c;
-
-	cert_make(&c, &good_cert);
-	s.ca_file = c.ca_file;
-	world_open(w, NULL, NULL, &s);
-	w->addr = address("127.0.0.1");
-	cert_clear(&c);
-}
-
 static void
 test_refused(void **state)
 {
@@ -471,7 +436,7 @@ test_refused(void **state)
 	struct https_world w;
 
 	(void)state;
-	open_alone(&w, true, 1000);
+	world_alone(&w, true, 1000);
 	q = world_query(&w);
 	q.port = dead_port();
 	res = world_ask(&w, q);
@@ -495,8 +460,8 @@ test_second_address(void **state)
 
 	(void)state;
 	world_open(&w, &good_cert, steps, NULL);
-	list[0] = address("::1");
-	list[1] = address("127.0.0.8");
+	list[0] = world_address("::1");
+	list[1] = world_address("127.0.0.8");
 	list[2] = w.addr;
 	q = world_query(&w);
 	q.addrs = list;
@@ -545,11 +510,11 @@ test_private(void **state)
 	int fd;
 
 	(void)state;
-	open_alone(&w, false, 1000);
+	world_alone(&w, false, 1000);
 	fd = listen_at("127.0.0.1", &w.port);
 	list[0] = w.addr;
-	list[1] = address("::ffff:127.0.0.1");
-	list[2] = address("64:ff9b::127.0.0.1");
+	list[1] = world_address("::ffff:127.0.0.1");
+	list[2] = world_address("64:ff9b::127.0.0.1");
 	q = world_query(&w);
 	q.addrs = list;
 	q.addr_count = 3;
@@ -562,7 +527,7 @@ test_private(void **state)
 	assert_int_equal(world_ask(&w, q)->error, HTTPS_NO_ADDRESS);
 	world_close(&w);
 
-	open_alone(&w, true, 200);	/* and it is the setting that did it */
+	world_alone(&w, true, 200);	/* and it is the setting that did it */
 	q = world_query(&w);
 	(void)getsockname(fd, (struct sockaddr *)&w.addr,
 		&(socklen_t){ sizeof(w.addr) });
@@ -608,11 +573,11 @@ mixed_child(void)
 	    !interface_up("lo", "127.0.0.1") ||
 	    !interface_up("lo:1", "198.41.0.4"))
 		return SKIPPED;
-	open_alone(&w, false, 500);
+	world_alone(&w, false, 500);
 	inner = listen_at("127.0.0.1", &w.port);
 	outer = listen_at("198.41.0.4", &w.port);
-	list[0] = address("127.0.0.1");
-	list[1] = address("198.41.0.4");
+	list[0] = world_address("127.0.0.1");
+	list[1] = world_address("198.41.0.4");
 	q = world_query(&w);
 	q.addrs = list;
 	q.addr_count = 2;
@@ -626,25 +591,10 @@ mixed_child(void)
 	return 0;
 }
 
-static int
-in_child(int (*work)(void))
-{
-	int status;
-	pid_t pid = fork();
-
-	if (pid == 0)
-		_exit(work());
-	assert_true(pid > 0);
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	if (!WIFEXITED(status))
-		print_error("child: signal %d\n", WTERMSIG(status));
-	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
 static void
 test_mixed(void **state)
 {
-	int rc = in_child(mixed_child);
+	int rc = world_child(mixed_child);
 
 	(void)state;
 	if (rc == SKIPPED)
@@ -667,7 +617,7 @@ test_unfit(void **state)
 	struct https_world w;
 
 	(void)state;
-	open_alone(&w, true, 1000);
+	world_alone(&w, true, 1000);
 	for (size_t i = 0; i < sizeof(hosts) / sizeof(hosts[0]); i++) {
 		q = world_query(&w);
 		q.host = hosts[i];
@@ -849,267 +799,6 @@ test_post_early(void **state)
 	world_close(&w);
 }
 
-/* ---- several, cancelled, bounded ---- */
-
-struct order {
-	struct https_world *w;
-	struct https_request *cancel;	/* in the callback */
-	size_t n;
-	enum https_error errors[8];
-	int id[8];
-};
-struct one {
-	struct order *order;
-	int id;
-};
-
-static void
-order_cb(struct https_result *res, void *arg)
-{
-	struct one *one = arg;
-	struct order *o = one->order;
-
-	assert_true(o->n < 8);
-	o->errors[o->n] = res->error;
-	o->id[o->n++] = one->id;
-	https_cancel(&o->cancel);
-	world_cb(res, o->w);
-}
-
-/* One at a time, two wait, the fourth is refused at once; in their order. */
-static void
-test_bound(void **state)
-{
-	static const struct peer_step steps[] = {
-		TLS, HEAD, SEND(STATUS("200 OK") "Content-Length: 0\r\n\r\n"),
-		WAIT, { PEER_AGAIN, NULL, 0 },
-		TLS, HEAD, SEND(STATUS("200 OK") "Content-Length: 0\r\n\r\n"),
-		WAIT, { PEER_AGAIN, NULL, 0 },
-		TLS, HEAD, SEND(STATUS("200 OK") "Content-Length: 0\r\n\r\n"),
-		WAIT, { 0 } };
-	const struct https_settings s = { .allow_private = true,
-		.flight_max = 1, .queue_max = 2 };
-	struct https_stats stats;
-	struct https_query q;
-	struct https_world w;
-	struct order o = { .w = &w };
-	struct one ones[4];
-
-	(void)state;
-	world_open(&w, &good_cert, steps, &s);
-	q = world_query(&w);
-	for (int i = 0; i < 4; i++) {
-		ones[i] = (struct one){ &o, i };
-		assert_non_null(https_start(w.https, &q, order_cb, &ones[i]));
-	}
-	https_stats(w.https, &stats);
-	assert_int_equal(stats.flight, 1);
-	assert_int_equal(stats.waiting, 2);
-	assert_int_equal(w.calls, 0);
-	world_wait(&w, 4);
-	assert_int_equal(o.id[0], 3);
-	assert_int_equal(o.errors[0], HTTPS_BUSY);
-	for (int i = 1; i < 4; i++) {
-		assert_int_equal(o.id[i], i - 1);
-		assert_int_equal(o.errors[i], HTTPS_OK);
-	}
-	https_stats(w.https, &stats);
-	assert_int_equal(stats.started, 4);
-	assert_int_equal(stats.ok, 3);
-	assert_int_equal(stats.failed, 1);
-	assert_int_equal(stats.flight + stats.waiting, 0);
-	world_close(&w);
-}
-
-/* Time runs while one waits for its turn. */
-static void
-test_wait_timeout(void **state)
-{
-	static const struct peer_step steps[] = { TLS, HEAD, WAIT, { 0 } };
-	const struct https_settings s = { .allow_private = true,
-		.flight_max = 1, .timeout_ms = 1000 };
-	struct https_query q;
-	struct https_world w;
-
-	(void)state;
-	world_open(&w, &good_cert, steps, &s);
-	q = world_query(&w);
-	assert_non_null(https_start(w.https, &q, world_cb, &w));
-	q.timeout_ms = 100;
-	assert_non_null(https_start(w.https, &q, world_cb, &w));
-	world_wait(&w, 1);
-	assert_int_equal(w.result->error, HTTPS_TIMEOUT);
-	assert_non_null(strstr(w.result->reason, "turn"));
-	world_wait(&w, 2);
-	assert_non_null(strstr(w.result->reason, "no response"));
-	world_close(&w);
-}
-
-static const struct peer_step any_steps[] = { TLS_TRY, HEAD,
-	SEND(STATUS("200 OK") "Content-Length: 3\r\n\r\nabc"), WAIT, { 0 } };
-
-/* After each turn of the loop; no callback may come after it. */
-static void
-test_cancel(void **state)
-{
-	bool whole = false;
-
-	(void)state;
-	for (int turns = 0; turns < 60 && !whole; turns++) {
-		struct https_request *r;
-		struct https_query q;
-		struct https_world w;
-
-		world_open(&w, &good_cert, any_steps, NULL);
-		q = world_query(&w);
-		r = https_start(w.https, &q, world_cb, &w);
-		for (int i = 0; i < turns && w.calls == 0; i++)
-			(void)event_base_loop(w.base, EVLOOP_ONCE);
-		if (w.calls == 0) {
-			https_cancel(&r);
-			assert_null(r);
-			for (int i = 0; i < 3; i++)
-				(void)event_base_loop(w.base,
-					EVLOOP_NONBLOCK);
-			assert_int_equal(w.calls, 0);
-		} else {
-			assert_int_equal(w.result->error, HTTPS_OK);
-			whole = true;
-		}
-		world_drop(&w);
-	}
-	assert_true(whole);
-}
-
-/* The same for the end of all. */
-static void
-test_free_all(void **state)
-{
-	(void)state;
-	for (int turns = 0; turns < 8; turns++) {
-		struct https_query q;
-		struct https_world w;
-		const struct https_settings s = { .allow_private = true,
-			.flight_max = 1 };
-
-		world_open(&w, &good_cert, any_steps, &s);
-		q = world_query(&w);
-		(void)https_start(w.https, &q, world_cb, &w);
-		(void)https_start(w.https, &q, world_cb, &w);
-		q.addr_count = 0;
-		(void)https_start(w.https, &q, world_cb, &w);
-		for (int i = 0; i < turns; i++)
-			(void)event_base_loop(w.base, EVLOOP_ONCE);
-		world_drop(&w);
-	}
-}
-
-/* One callback cancels the other, whose result is there already. */
-static void
-test_cancel_ended(void **state)
-{
-	struct https_query q;
-	struct https_world w;
-	struct order o = { .w = &w };
-	struct one ones[2] = { { &o, 0 }, { &o, 1 } };
-	struct https_stats stats;
-
-	(void)state;
-	open_alone(&w, true, 1000);
-	q = world_query(&w);
-	q.addr_count = 0;
-	(void)https_start(w.https, &q, order_cb, &ones[0]);
-	o.cancel = https_start(w.https, &q, order_cb, &ones[1]);
-	world_wait(&w, 1);
-	(void)event_base_loop(w.base, EVLOOP_NONBLOCK);
-	assert_int_equal(w.calls, 1);
-	https_stats(w.https, &stats);
-	assert_int_equal(stats.cancelled, 1);
-	world_close(&w);
-}
-
-/* One that waits gets the turn of one that is cancelled. */
-static void
-test_cancel_running(void **state)
-{
-	const struct https_settings s = { .allow_private = true,
-		.flight_max = 1 };
-	struct https_request *first;
-	struct https_query q;
-	struct https_world w;
-
-	(void)state;
-	world_open(&w, &good_cert, any_steps, &s);
-	q = world_query(&w);
-	first = https_start(w.https, &q, world_cb, &w);
-	(void)https_start(w.https, &q, world_cb, &w);
-	https_cancel(&first);
-	world_wait(&w, 1);
-	assert_int_equal(w.result->error, HTTPS_OK);
-	assert_memory_equal(w.result->body, "abc", 4);
-	world_close(&w);
-}
-
-/* ---- the sandbox ---- */
-
-static struct https_world *boxed;
-
-/* Beyond what a worker may do: no thread, no file. */
-static bool
-forbid(void)
-{
-	static const int calls[] = { SCMP_SYS(clone), SCMP_SYS(clone3),
-		SCMP_SYS(fork), SCMP_SYS(vfork), SCMP_SYS(open),
-		SCMP_SYS(openat) };
-	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
-	bool ok = filter != NULL;
-
-	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
-		ok = ok && seccomp_rule_add(filter, SCMP_ACT_KILL_PROCESS,
-			calls[i], 0) == 0;
-	ok = ok && seccomp_load(filter) == 0;
-	seccomp_release(filter);
-	return ok;
-}
-
-static int
-boxed_child(void)
-{
-	const struct https_result *res;
-	struct https_query q = world_query(boxed);
-
-	/* A filter cannot be added from within the worker's. */
-	if (!forbid() || sandbox_enter(SANDBOX_WORKER) != ST_OK ||
-	    !sandbox_active())
-		return 2;
-	res = world_ask(boxed, q);
-	if (res->error != HTTPS_OK || res->len != 3) {
-		(void)fprintf(stderr, "%s: %s\n", https_error_name(res->error),
-			res->reason);
-		return 1;
-	}
-	return 0;
-}
-
-static void
-test_sandbox(void **state)
-{
-	struct https_world w;
-	int rc;
-
-	(void)state;
-	if (!sandbox_supported())
-		skip();
-	world_open(&w, &good_cert, any_steps, NULL);
-	boxed = &w;
-	(void)event_reinit(w.base);
-	rc = in_child(boxed_child);
-	assert_int_equal(rc, 0);
-	world_drop(&w);
-}
-
-/* ---- */
-
 int
 main(void)
 {
@@ -1119,9 +808,6 @@ main(void)
 		T(test_second_address), T(test_private), T(test_mixed),
 		T(test_unfit), T(test_ca_file), T(test_post),
 		T(test_post_cut), T(test_post_status), T(test_post_early),
-		T(test_bound),
-		T(test_wait_timeout), T(test_cancel), T(test_free_all),
-		T(test_cancel_ended), T(test_cancel_running), T(test_sandbox),
 	};
 
 	(void)signal(SIGPIPE, SIG_IGN);
