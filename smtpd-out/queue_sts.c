@@ -281,6 +281,8 @@ add_op(struct queue *q, struct msg_sts *msg)
 	op->msg = *msg;
 	msg->text = NULL;
 	msg->text_len = 0;
+	msg->list_mx = NULL;
+	msg->list_mx_count = 0;
 	TAILQ_INSERT_TAIL(&sts->ops, op, link);
 	sts->count++;
 	sts->bytes += op->msg.text_len;

@@ -36,6 +36,10 @@ save(struct msg_sts msg, const char *domain, uint64_t refresh)
 		msg.text = xstrdup(msg.text);
 		msg.text_len = strlen(msg.text);
 	}
+	/* As the decoder leaves it, and as a hostile worker may fill it. */
+	msg.list_mx = xcalloc(1, sizeof(msg.list_mx[0]));
+	msg.list_mx[0] = xstrdup("mx.example");
+	msg.list_mx_count = 1;
 	st = queue_sts_save(fq, WORKER_ID, refresh, &msg);
 	msg_sts_clear(&msg);
 	return st;
