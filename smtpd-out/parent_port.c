@@ -88,7 +88,7 @@ on_sts_save(struct parent *p, uint64_t child, struct ipc_frame *frame)
 
 	if (st != ST_OK)
 		return st;
-	st = queue_sts_save(p->queue, child, frame->id, &msg);
+	st = queue_sts_save(p->queue, child, &msg);
 	msg_sts_clear(&msg);
 	return st;
 }

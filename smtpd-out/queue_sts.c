@@ -12,16 +12,12 @@
 #include <event2/event.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "smtpd-out/queue_int.h"
-#include "smtpd-out/queue_sts.h"
-#include "smtpd-out/sts_lists.h"
-#include "spool/sts_store.h"
+#include "smtpd-out/queue_sts_int.h"
 
 #define SAVE_WAIT_MS 1000
 #define SAVE_AGAIN_MS 30000	/* after a fault */
@@ -33,8 +29,6 @@
 #define SAME_S 60		/* so near is the same time */
 #define USED_AGAIN_S 3600
 #define SWEEP_SLICE 50		/* removed in one commit */
-#define REFRESH_MORE_MS 5000	/* for a fetch beyond its own bounds */
-#define REFRESH_SLICE 20	/* asked for in one turn */
 
 _Static_assert(MSG_STS_TEXT_MAX == SPOOL_STS_TEXT_MAX &&
 	MSG_STS_ID_MAX == SPOOL_STS_ID_MAX &&
@@ -42,40 +36,23 @@ _Static_assert(MSG_STS_TEXT_MAX == SPOOL_STS_TEXT_MAX &&
 _Static_assert(MSG_STS_LIST_MX_MAX == STS_LIST_MX_MAX,
 	"what a list has can travel");
 
-struct sts_op {
-	TAILQ_ENTRY(sts_op) link;
-	struct msg_sts msg;
-};
-
-struct sts_refresh {
-	TAILQ_ENTRY(sts_refresh) link;
-	uint64_t id, worker;
-	char domain[256];
-	queue_sts_refresh_cb *cb;
-	void *arg;
-	struct queue *q;
-	struct event *timeout_ev;
-};
-
-struct queue_sts {
-	struct sts_lists *lists;
-	TAILQ_HEAD(, sts_op) ops;
-	size_t count, bytes;
-	bool sweep;			/* with the next commit */
-	struct event *save_ev, *refresh_ev;
-	TAILQ_HEAD(, sts_refresh) refreshes;
-	uint64_t next_refresh;
-	int64_t after_expires_s;	/* how far the walk has come */
-	char after[256];
-};
-
-static void
-add_timer(struct event *ev, int64_t ms)
+void
+sts_add_timer(struct event *ev, int64_t ms)
 {
 	const struct timeval tv = { .tv_sec = ms / 1000,
 		.tv_usec = ms % 1000 * 1000 };
 
 	(void)event_add(ev, &tv);
+}
+
+void
+sts_tell(struct queue *q, uint64_t worker, uint64_t id,
+	enum msg_sts_what what, const char *domain)
+{
+	struct msg_sts msg = { .what = what };
+
+	(void)str_copy(msg.domain, sizeof(msg.domain), domain);
+	q->port.send_sts(worker, id, &msg, q->port.arg);
 }
 
 /* ---- what is known ---- */
@@ -206,46 +183,6 @@ queue_sts_get(struct queue *q, uint64_t worker, uint64_t request,
 
 /* ---- what a worker reports ---- */
 
-static void
-refresh_free(struct queue *q, struct sts_refresh *r)
-{
-	TAILQ_REMOVE(&q->sts->refreshes, r, link);
-	event_free(r->timeout_ev);
-	free(r);
-}
-
-static void
-end_refresh(struct queue *q, struct sts_refresh *r,
-	const struct msg_sts *result)
-{
-	r->cb(result, r->arg);
-	refresh_free(q, r);
-}
-
-static void
-on_refresh_timeout(evutil_socket_t fd, short what, void *arg)
-{
-	struct sts_refresh *r = arg;
-
-	(void)fd;
-	(void)what;
-	end_refresh(r->q, r, NULL);
-}
-
-static void
-refresh_result(struct queue *q, uint64_t worker, uint64_t id,
-	const struct msg_sts *msg)
-{
-	struct sts_refresh *r;
-
-	TAILQ_FOREACH(r, &q->sts->refreshes, link)
-		if (r->id == id && r->worker == worker &&
-		    strcmp(r->domain, msg->domain) == 0) {
-			end_refresh(q, r, msg);
-			return;
-		}
-}
-
 static int64_t
 at_most(int64_t time_s, int64_t max_s)
 {
@@ -278,29 +215,24 @@ add_op(struct queue *q, struct msg_sts *msg)
 		return;
 	}
 	op = xcalloc(1, sizeof(*op));
-	op->msg = *msg;
-	msg->text = NULL;
-	msg->text_len = 0;
-	msg->list_mx = NULL;
-	msg->list_mx_count = 0;
+	op->msg = *msg;		/* with all that it owns */
+	*msg = (struct msg_sts){ .what = op->msg.what };
 	TAILQ_INSERT_TAIL(&sts->ops, op, link);
 	sts->count++;
 	sts->bytes += op->msg.text_len;
 	if (!event_pending(sts->save_ev, EV_TIMEOUT, NULL))
-		add_timer(sts->save_ev, SAVE_WAIT_MS);
+		sts_add_timer(sts->save_ev, SAVE_WAIT_MS);
 }
 
 enum status
-queue_sts_save(struct queue *q, uint64_t worker, uint64_t refresh,
-	struct msg_sts *msg)
+queue_sts_save(struct queue *q, uint64_t worker, struct msg_sts *msg)
 {
 	if (!q->port.owns(worker, msg->domain, q->port.arg) ||
 	    (msg->what != MSG_STS_FETCHED && msg->what != MSG_STS_FAILED &&
 	    msg->what != MSG_STS_USED && msg->what != MSG_STS_ABSENT))
 		return ST_DENIED;
 	put_right(msg, clock_wall_s());
-	if (refresh != 0)
-		refresh_result(q, worker, refresh, msg);
+	refresh_result(q, worker, msg);
 	if (msg->what != MSG_STS_ABSENT)
 		add_op(q, msg);
 	return ST_OK;
@@ -432,93 +364,7 @@ sts_failed(struct queue *q, enum status st)
 	if (st == ST_CORRUPT || st == ST_LIMIT)
 		drop_ops(q, NULL);
 	if (!TAILQ_EMPTY(&q->sts->ops))
-		add_timer(q->sts->save_ev, SAVE_AGAIN_MS);
-}
-
-/* ---- fetching anew ---- */
-
-static void
-send_short(struct queue *q, uint64_t worker, uint64_t id,
-	enum msg_sts_what what, const char *domain)
-{
-	struct msg_sts msg = { .what = what };
-
-	(void)str_copy(msg.domain, sizeof(msg.domain), domain);
-	q->port.send_sts(worker, id, &msg, q->port.arg);
-}
-
-static enum status
-refresh_slice(struct queue *q, struct spool_sts *rows, size_t *count)
-{
-	struct queue_sts *sts = q->sts;
-	int64_t now_s = clock_wall_s();
-	const struct spool_sts_due due = { .now_s = now_s,
-		.used_since_s = now_s - q->conf->sts.unused_s,
-		.after_expires_s = sts->after_expires_s, .after = sts->after };
-	enum status st = spool_sts_due(q->spool, &due, rows, REFRESH_SLICE,
-		count);
-
-	for (size_t i = 0; i < *count; i++) {
-		uint64_t worker = q->port.worker_for(rows[i].domain, 0,
-			q->port.arg);
-
-		if (worker != 0)
-			send_short(q, worker, 0, MSG_STS_REFRESH,
-				rows[i].domain);
-	}
-	return st;
-}
-
-/* A few at a time, so that a policy host with many domains is not asked for
- * all of them at once; the time of the next turn varies by a tenth. */
-static void
-refresh_later(struct queue *q, bool soon)
-{
-	int64_t ms = q->conf->sts.refresh_ms;
-	uint32_t jitter;
-
-	if (getrandom(&jitter, sizeof(jitter), 0) != sizeof(jitter))
-		jitter = 0;
-	if (soon)
-		ms = ms / 10 + 1;
-	add_timer(q->sts->refresh_ev, ms - ms / 20 +
-		(int64_t)(jitter % (uint32_t)(ms / 10 + 1)));
-}
-
-static void
-on_refresh(evutil_socket_t fd, short what, void *arg)
-{
-	struct queue *q = arg;
-	struct queue_sts *sts = q->sts;
-	struct spool_sts *rows;
-	size_t count = 0;
-
-	(void)fd;
-	(void)what;
-	if (q->stopping)
-		return;
-	if (!q->conf->sts.enable) {
-		refresh_later(q, false);
-		return;
-	}
-	if (sts_lists_expired(sts->lists, clock_wall_s()))
-		sts_set_conf(q);
-	rows = xcalloc(REFRESH_SLICE, sizeof(rows[0]));
-	if (refresh_slice(q, rows, &count) != ST_OK &&
-	    log_once("sts-refresh"))
-		log_warn("sts-refresh", "reason", spool_error(q->spool), NULL);
-	if (count == REFRESH_SLICE) {
-		sts->after_expires_s = rows[count - 1].expires_s;
-		(void)str_copy(sts->after, sizeof(sts->after),
-			rows[count - 1].domain);
-	} else {
-		sts->after_expires_s = 0;
-		sts->after[0] = '\0';
-	}
-	free(rows);
-	sts->sweep = true;
-	queue_schedule_commit(q);
-	refresh_later(q, count == REFRESH_SLICE);
+		sts_add_timer(q->sts->save_ev, SAVE_AGAIN_MS);
 }
 
 /* ---- the operator ---- */
@@ -544,56 +390,8 @@ queue_sts_forget(struct queue *q, const char *domain)
 		return st;
 	}
 	drop_ops(q, domain);
-	send_short(q, 0, 0, MSG_STS_FORGET, domain);
+	sts_tell(q, 0, 0, MSG_STS_FORGET, domain);
 	return found ? ST_OK : ST_NOENT;
-}
-
-uint64_t
-queue_sts_refresh(struct queue *q, const char *domain,
-	queue_sts_refresh_cb *cb, void *arg)
-{
-	uint64_t worker = q->port.worker_for(domain, 0, q->port.arg);
-	struct sts_refresh *r;
-
-	if (worker == 0 || !q->conf->sts.enable)
-		return 0;
-	r = xcalloc(1, sizeof(*r));
-	r->id = ++q->sts->next_refresh;
-	r->worker = worker;
-	(void)str_copy(r->domain, sizeof(r->domain), domain);
-	r->cb = cb;
-	r->arg = arg;
-	r->q = q;
-	r->timeout_ev = event_new(q->base, -1, 0, on_refresh_timeout, r);
-	add_timer(r->timeout_ev, q->conf->sts.fetch_ms +
-		2 * q->conf->resolver.lookup_ms + REFRESH_MORE_MS);
-	TAILQ_INSERT_TAIL(&q->sts->refreshes, r, link);
-	send_short(q, worker, r->id, MSG_STS_REFRESH, domain);
-	return r->id;
-}
-
-void
-queue_sts_refresh_cancel(struct queue *q, uint64_t handle)
-{
-	struct sts_refresh *r;
-
-	TAILQ_FOREACH(r, &q->sts->refreshes, link)
-		if (r->id == handle) {
-			refresh_free(q, r);
-			return;
-		}
-}
-
-void
-sts_child_gone(struct queue *q, uint64_t child)
-{
-	struct sts_refresh *r, *next;
-
-	for (r = TAILQ_FIRST(&q->sts->refreshes); r != NULL; r = next) {
-		next = TAILQ_NEXT(r, link);
-		if (r->worker == child)
-			end_refresh(q, r, NULL);
-	}
 }
 
 /* ---- life ---- */
@@ -626,24 +424,18 @@ sts_init(struct queue *q)
 	struct queue_sts *sts = xcalloc(1, sizeof(*sts));
 
 	TAILQ_INIT(&sts->ops);
-	TAILQ_INIT(&sts->refreshes);
 	sts->save_ev = event_new(q->base, -1, 0, on_save, q);
-	sts->refresh_ev = event_new(q->base, -1, 0, on_refresh, q);
 	q->sts = sts;
 	sts_set_conf(q);
-	refresh_later(q, true);
+	refresh_init(q);
 }
 
 void
 sts_clear(struct queue *q)
 {
-	struct sts_refresh *r;
-
-	while ((r = TAILQ_FIRST(&q->sts->refreshes)) != NULL)
-		refresh_free(q, r);
+	refresh_clear(q);
 	drop_ops(q, NULL);
 	sts_lists_free(&q->sts->lists);
-	event_free(q->sts->refresh_ev);
 	event_free(q->sts->save_ev);
 	mem_free(&q->sts);
 }

@@ -16,8 +16,8 @@ struct sts_lists;
  * a worker may say.  Texts of the message are taken over. */
 enum status queue_sts_get(struct queue *, uint64_t worker, uint64_t request,
 	const struct msg_sts *) MUST_CHECK;
-enum status queue_sts_save(struct queue *, uint64_t worker, uint64_t refresh,
-	struct msg_sts *) MUST_CHECK;
+enum status queue_sts_save(struct queue *, uint64_t worker, struct msg_sts *)
+	MUST_CHECK;
 
 /* What is known of a domain, also what waits for the commit; a policy that has
  * expired is not given out.  The caller clears it. */

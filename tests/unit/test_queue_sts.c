@@ -27,7 +27,7 @@
 #define TEXT "version: STSv1\r\nmode: enforce\r\n"
 
 static enum status
-save(struct msg_sts msg, const char *domain, uint64_t refresh)
+save(struct msg_sts msg, const char *domain)
 {
 	enum status st;
 
@@ -36,11 +36,11 @@ save(struct msg_sts msg, const char *domain, uint64_t refresh)
 		msg.text = xstrdup(msg.text);
 		msg.text_len = strlen(msg.text);
 	}
-	/* As the decoder leaves it, and as a hostile worker may fill it. */
+	/* As it comes off the channel; a list has no business there. */
 	msg.list_mx = xcalloc(1, sizeof(msg.list_mx[0]));
 	msg.list_mx[0] = xstrdup("mx.example");
 	msg.list_mx_count = 1;
-	st = queue_sts_save(fq, WORKER_ID, refresh, &msg);
+	st = queue_sts_save(fq, WORKER_ID, &msg);
 	msg_sts_clear(&msg);
 	return st;
 }
@@ -60,7 +60,7 @@ policy(const char *id, int64_t max_age_s)
 static void
 fetched(const char *domain, const char *id, int64_t max_age_s)
 {
-	assert_int_equal(save(policy(id, max_age_s), domain, 0), ST_OK);
+	assert_int_equal(save(policy(id, max_age_s), domain), ST_OK);
 }
 
 static void
@@ -71,7 +71,7 @@ failed(const char *domain, uint32_t failures, int64_t next_try_s)
 		.failures = failures, .failure = TLS_FAILURE_NOT_TRUSTED,
 		.error = "no", .used_s = clock_wall_s() };
 
-	assert_int_equal(save(msg, domain, 0), ST_OK);
+	assert_int_equal(save(msg, domain), ST_OK);
 }
 
 /* What a worker is told of a domain. */
@@ -199,7 +199,7 @@ test_times(void **state)
 
 	(void)state;
 	msg.fetched_s = msg.used_s = INT64_MAX;
-	assert_int_equal(save(msg, "a.example", 0), ST_OK);
+	assert_int_equal(save(msg, "a.example"), ST_OK);
 	failed("a.example", 0, INT64_MAX);
 	m = get("a.example");
 	assert_int_equal(m->fetched_s, T0_S);
@@ -220,11 +220,11 @@ test_denied(void **state)
 	(void)state;
 	for (size_t i = 0; i < 4; i++) {
 		msg.what = never[i];
-		assert_int_equal(save(msg, "a.example", 0), ST_DENIED);
+		assert_int_equal(save(msg, "a.example"), ST_DENIED);
 	}
 	fq_owns = false;
 	msg.what = MSG_STS_FETCHED;
-	assert_int_equal(save(msg, "a.example", 0), ST_DENIED);
+	assert_int_equal(save(msg, "a.example"), ST_DENIED);
 	assert_false(get("a.example")->found);
 	(void)str_copy(msg.domain, sizeof(msg.domain), "a.example");
 	assert_int_equal(queue_sts_get(fq, WORKER_ID, 1, &msg), ST_DENIED);
@@ -246,8 +246,8 @@ test_repeated(void **state)
 	assert_int_equal(sqlite3_total_changes(fq_spool->db) - before, 1);
 	clock_test_set(T0 + 2 * HOUR);
 	used.used_s = T0_S + 7200;
-	assert_int_equal(save(used, "a.example", 0), ST_OK);
-	assert_int_equal(save(used, "b.example", 0), ST_OK);
+	assert_int_equal(save(used, "a.example"), ST_OK);
+	assert_int_equal(save(used, "b.example"), ST_OK);
 	assert_true(queue_flush(fq));
 	assert_int_equal(sqlite3_total_changes(fq_spool->db) - before, 2);
 	assert_int_equal(get("a.example")->used_s, T0_S + 7200);
@@ -299,7 +299,7 @@ test_full(void **state)
 	run_sql("PRAGMA max_page_count = 1");	/* no more than there are */
 	memset(big, 'x', sizeof(big) - 1);
 	msg.text = big;
-	assert_int_equal(save(msg, "a.example", 0), ST_OK);
+	assert_int_equal(save(msg, "a.example"), ST_OK);
 	assert_true(queue_flush(fq));
 	assert_false(stored("a.example"));
 	assert_non_null(get("a.example")->text);	/* still known */
@@ -362,7 +362,7 @@ test_flood(void **state)
 	msg.text = big;
 	for (unsigned i = 0; i < 300; i++) {
 		(void)snprintf(domain, sizeof(domain), "h%u.example", i);
-		assert_int_equal(save(msg, domain, 0), ST_OK);
+		assert_int_equal(save(msg, domain), ST_OK);
 	}
 	assert_true(queue_flush(fq));
 	assert_true(stored("h255.example"));
@@ -540,6 +540,7 @@ static void
 test_operator_refresh(void **state)
 {
 	struct msg_sts absent = { .what = MSG_STS_ABSENT, .error = "none" };
+	struct msg_sts used = { .what = MSG_STS_USED, .used_s = T0_S };
 	uint64_t one, two;
 
 	(void)state;
@@ -550,34 +551,55 @@ test_operator_refresh(void **state)
 	assert_int_equal(fq_sts_count, 2);
 	assert_int_equal(fq_sts[1].id, two);
 	assert_int_equal(fq_sts[1].msg.what, MSG_STS_REFRESH);
-	/* Another's, or none at all, is no answer to it. */
-	assert_int_equal(save(policy("1", 1000), "b.example", one), ST_OK);
-	assert_int_equal(save(policy("1", 1000), "a.example", 77), ST_OK);
-	assert_int_equal(save(policy("1", 1000), "a.example", 0), ST_OK);
+	/* Another domain's, or no fetch at all, is no answer to it. */
+	assert_int_equal(save(policy("1", 1000), "b.example"), ST_OK);
+	assert_int_equal(save(used, "a.example"), ST_OK);
 	assert_int_equal(ended, 0);
-	assert_int_equal(save(policy("2", 1000), "a.example", one), ST_OK);
-	assert_int_equal(ended, 1);
+	/* One fetch for all who asked. */
+	assert_int_equal(save(policy("2", 1000), "a.example"), ST_OK);
+	assert_int_equal(ended, 2);
 	assert_int_equal(ended_with, MSG_STS_FETCHED);
 	assert_string_equal(get("a.example")->id, "2");
-	assert_int_equal(save(policy("2", 1000), "a.example", one), ST_OK);
-	assert_int_equal(ended, 1);
-	queue_sts_refresh_cancel(fq, two);
-	assert_int_equal(save(policy("2", 1000), "a.example", two), ST_OK);
-	assert_int_equal(ended, 1);
+	assert_int_equal(save(policy("2", 1000), "a.example"), ST_OK);
+	assert_int_equal(ended, 2);
 	one = queue_sts_refresh(fq, "n.example", on_refreshed, &ended);
-	assert_int_equal(save(absent, "n.example", one), ST_OK);
+	queue_sts_refresh_cancel(fq, one);
+	assert_int_equal(save(absent, "n.example"), ST_OK);
+	assert_int_equal(ended, 2);
+	(void)queue_sts_refresh(fq, "n.example", on_refreshed, &ended);
+	assert_int_equal(save(absent, "n.example"), ST_OK);
+	assert_int_equal(ended, 3);
 	assert_int_equal(ended_with, MSG_STS_ABSENT);
 	assert_false(get("n.example")->found);
-	one = queue_sts_refresh(fq, "n.example", on_refreshed, &ended);
+}
+
+static void
+test_operator_refresh_lost(void **state)
+{
+	(void)state;
+	ended = 0;
+	(void)queue_sts_refresh(fq, "n.example", on_refreshed, &ended);
 	queue_child_gone(fq, WORKER_ID, GONE_CRASHED, 0);
-	assert_int_equal(ended, 3);
+	assert_int_equal(ended, 1);
 	assert_int_equal(ended_with, MSG_STS_WHATS);
 	fq_worker = 0;
 	assert_int_equal(queue_sts_refresh(fq, "a.example", on_refreshed,
 		&ended), 0);
 	fq_worker = WORKER_ID;
-	(void)queue_sts_refresh(fq, "a.example", on_refreshed, &ended);
 	queue_sts_refresh_cancel(fq, 12345);
+	/* It does not answer. */
+	fq_use_conf("mta-sts { fetch-timeout = 10ms }\n"
+		"resolver { lookup-timeout = 10ms }\n");
+	(void)queue_sts_refresh(fq, "a.example", on_refreshed, &ended);
+	fq_run_ms(2200);
+	assert_int_equal(ended, 2);
+	assert_int_equal(ended_with, MSG_STS_WHATS);
+	/* One that ends with the queue is simply gone. */
+	(void)queue_sts_refresh(fq, "a.example", on_refreshed, &ended);
+	fq_use_conf("mta-sts { enable = no }\n");
+	assert_int_equal(ended, 2);
+	assert_int_equal(queue_sts_refresh(fq, "a.example", on_refreshed,
+		&ended), 0);
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, fq_setup, fq_teardown)
@@ -591,7 +613,8 @@ main(void)
 		T(test_forget), T(test_full), T(test_damaged_table),
 		T(test_damaged_row), T(test_flood), T(test_bound),
 		T(test_refresh), T(test_refresh_many),
-		T(test_operator_refresh), T(test_list),
+		T(test_operator_refresh),
+		T(test_operator_refresh_lost), T(test_list),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
