@@ -22,6 +22,9 @@
 #define STS_COLUMNS "domain, policy_id, fetched_s, expires_s, used_s, " \
 	"tried_s, next_try_s, failures, failure, error"
 
+#define REPORT_COLUMNS "row, day_s, domain, part, state, due_s, until_s, " \
+	"tries, asked_ms, note"
+
 /* CROSS JOIN is SQLite's way to fix the order of the loops. */
 static const char *const stmt_sql[STMT_COUNT] = {
 	[STMT_BEGIN] = "BEGIN IMMEDIATE",
@@ -166,6 +169,55 @@ static const char *const stmt_sql[STMT_COUNT] = {
 	[STMT_STS_LIST_GET] = "SELECT text FROM sts_list WHERE path = ?",
 	[STMT_STS_LIST_PATHS] = "SELECT path FROM sts_list",
 	[STMT_STS_LIST_DELETE] = "DELETE FROM sts_list WHERE path = ?",
+	[STMT_REPORT_PUT] = "INSERT INTO report_day (" REPORT_COLUMNS ", "
+		"totals, size) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, "
+		"?10, ?11, length(?11)) ON CONFLICT (row) DO UPDATE SET "
+		"day_s = ?2, domain = ?3, part = ?4, state = ?5, due_s = ?6, "
+		"until_s = ?7, tries = ?8, asked_ms = ?9, note = ?10, "
+		"totals = ?11, size = length(?11)",
+	[STMT_REPORT_MARK] = "UPDATE report_day SET day_s = ?2, domain = ?3, "
+		"part = ?4, state = ?5, due_s = ?6, until_s = ?7, tries = ?8, "
+		"asked_ms = ?9, note = ?10 WHERE row = ?1",
+	[STMT_REPORT_GET] = "SELECT " REPORT_COLUMNS ", totals FROM "
+		"report_day WHERE day_s = ? AND domain = ? AND part = ?",
+	[STMT_REPORT_BY_ROW] = "SELECT " REPORT_COLUMNS ", totals FROM "
+		"report_day WHERE row = ?",
+	[STMT_REPORT_DUE] = "SELECT " REPORT_COLUMNS " FROM report_day "
+		"INDEXED BY report_due WHERE state < 2 AND due_s <= ?1 "
+		"ORDER BY due_s LIMIT ?2",
+	[STMT_REPORT_NEXT_DUE] = "SELECT due_s FROM report_day "
+		"INDEXED BY report_due WHERE state < 2 ORDER BY due_s LIMIT 1",
+	[STMT_REPORT_LIST] = "SELECT " REPORT_COLUMNS ", totals FROM "
+		"report_day WHERE (day_s, domain, part) > (?1, ?2, ?3) AND "
+		"day_s >= ?4 AND day_s <= ?5 AND (?6 IS NULL OR domain = ?6) "
+		"AND (?7 = 0 OR asked_ms = ?7) "
+		"ORDER BY day_s, domain, part LIMIT ?8",
+	[STMT_REPORT_SIZES] = "SELECT count(*), coalesce(sum(size), 0) FROM "
+		"report_day INDEXED BY report_size",
+	[STMT_REPORT_COUNT] = "SELECT count(*) FROM report_day "
+		"WHERE day_s = ? AND part = 0",
+	[STMT_REPORT_ASK_PAST] = "UPDATE report_day SET due_s = ?1 / 1000, "
+		"asked_ms = ?1 WHERE state < 2 AND (day_s < ?2 OR part > 0) "
+		"AND (?3 IS NULL OR domain = ?3) AND ?4 = ?4",
+	[STMT_REPORT_ASK_TODAY] = "UPDATE report_day SET due_s = ?1 / 1000, "
+		"asked_ms = ?1, until_s = ?4, part = 1 + (SELECT max(r.part) "
+		"FROM report_day r WHERE r.day_s = report_day.day_s AND "
+		"r.domain = report_day.domain) WHERE day_s >= ?2 AND "
+		"part = 0 AND state = 0 AND (?3 IS NULL OR domain = ?3)",
+	[STMT_REPORT_ASK_RUA] = "UPDATE report_rua SET due_s = ?1 / 1000 "
+		"WHERE state = 0 AND report IN (SELECT row FROM report_day "
+		"INDEXED BY report_due WHERE state < 2 AND asked_ms = ?1) "
+		"AND ?2 = ?2 AND ?3 IS ?3 AND ?4 = ?4",
+	[STMT_REPORT_OLDEST] = "SELECT row, day_s, size FROM report_day "
+		"INDEXED BY report_size ORDER BY day_s LIMIT 1",
+	[STMT_REPORT_DELETE] = "DELETE FROM report_day WHERE row = ?",
+	[STMT_RUA_PUT] = "INSERT INTO report_rua (report, rua, kind, state, "
+		"due_s, tries, note) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) "
+		"ON CONFLICT (report, rua) DO UPDATE SET kind = ?3, "
+		"state = ?4, due_s = ?5, tries = ?6, note = ?7",
+	[STMT_RUA_LIST] = "SELECT report, rua, kind, state, due_s, tries, "
+		"note FROM report_rua WHERE report = ? ORDER BY rua",
+	[STMT_RUA_DELETE] = "DELETE FROM report_rua WHERE report = ?",
 };
 
 enum status

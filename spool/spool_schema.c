@@ -68,11 +68,29 @@ static const char schema_sts[] =
 	"CREATE TABLE sts_list (row INTEGER PRIMARY KEY,"
 	" path TEXT NOT NULL UNIQUE, text BLOB NOT NULL) STRICT;";
 
+/* TLSRPT: the totals of days, and where reports go. */
+static const char schema_report[] =
+	"CREATE TABLE report_day (row INTEGER PRIMARY KEY,"
+	" day_s INTEGER NOT NULL, domain TEXT NOT NULL,"
+	" part INTEGER NOT NULL, state INTEGER NOT NULL,"
+	" due_s INTEGER NOT NULL, until_s INTEGER NOT NULL,"
+	" tries INTEGER NOT NULL, asked_ms INTEGER NOT NULL,"
+	" note TEXT NOT NULL, size INTEGER NOT NULL, totals BLOB NOT NULL,"
+	" UNIQUE (day_s, domain, part)) STRICT;"
+	"CREATE INDEX report_due ON report_day (due_s) WHERE state < 2;"
+	"CREATE INDEX report_size ON report_day (day_s, size);"
+	"CREATE TABLE report_rua (report INTEGER NOT NULL,"
+	" rua TEXT NOT NULL, kind INTEGER NOT NULL, state INTEGER NOT NULL,"
+	" due_s INTEGER NOT NULL, tries INTEGER NOT NULL,"
+	" note TEXT NOT NULL, PRIMARY KEY (report, rua))"
+	" STRICT, WITHOUT ROWID;";
+
 /* Never change a step that was released: add one. */
 static const struct spool_migration migrations[] = {
 	{ schema_1 },
 	{ schema_2 },
 	{ schema_sts },
+	{ schema_report },
 };
 #define SCHEMA_VERSION ((int)(sizeof(migrations) / sizeof(migrations[0])))
 
@@ -113,7 +131,14 @@ static const char probe_sql[] =
 	"  INDEXED BY sts_policy_expires),"
 	" (SELECT min(row) FROM sts_policy),"
 	" (SELECT max(row) FROM sts_policy),"
-	" (SELECT min(path) FROM sts_list)";
+	" (SELECT min(path) FROM sts_list),"
+	" (SELECT min(row) FROM report_day),"
+	" (SELECT max(row) FROM report_day),"
+	" (SELECT min(due_s) FROM report_day INDEXED BY report_due"
+	"  WHERE state < 2),"
+	" (SELECT min(day_s) FROM report_day INDEXED BY report_size),"
+	" (SELECT min(report) FROM report_rua),"
+	" (SELECT max(report) FROM report_rua)";
 #define PROBE_LAST_ID 15
 
 /* First column of the first row; `text` NULL: as a number. */

@@ -507,7 +507,8 @@ test_from_version_1(void **state)
 
 	make_queue(*state);
 	run_sql(*state, "DROP TABLE host_tls; DROP TABLE sts_policy; "
-		"DROP TABLE sts_list; PRAGMA user_version = 1");
+		"DROP TABLE sts_list; DROP TABLE report_day; "
+		"DROP TABLE report_rua; PRAGMA user_version = 1");
 	(void)spool_migrations(&now);
 	s = test_open(*state);
 	assert_int_equal(pragma(s, "PRAGMA user_version"), now);
