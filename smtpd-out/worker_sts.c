@@ -26,7 +26,7 @@ send_sts(struct worker_sts *s, enum ipc_type type, uint64_t id,
 
 	buf_init(&payload, IPC_PAYLOAD_MAX);
 	if (msg_sts_encode(msg, &payload) != ST_OK ||
-	    ipc_send(s->ipc, type, id, &payload, -1) != ST_OK)
+	    ipc_send(s->ipc, (uint16_t)type, id, &payload, -1) != ST_OK)
 		log_warn("sts-message-lost", "domain", msg->domain, NULL);
 	buf_clear(&payload);
 }
