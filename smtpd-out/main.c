@@ -11,6 +11,7 @@
 #include "smtpd-out/cmd_check.h"
 #include "smtpd-out/cmd_lint.h"
 #include "smtpd-out/cmd_queue.h"
+#include "smtpd-out/cmd_report.h"
 #include "smtpd-out/cmd_run.h"
 #include "smtpd-out/cmd_submit.h"
 
@@ -24,6 +25,7 @@ static const struct {
 	{ "queue", cmd_queue, "look at the queue and change it" },
 	{ "check", cmd_check, "explain what the DNS says, and whether proven" },
 	{ "lint", cmd_lint, "judge what is about to be published" },
+	{ "report", cmd_report, "show reports on TLS" },
 	{ "--role", cmd_role, NULL },
 };
 

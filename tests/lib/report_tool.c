@@ -6,6 +6,7 @@
  *	report_tool sign KEYFILE SELECTOR DOMAIN  <MESSAGE
  *	report_tool find  <MESSAGE		the document in a mail
  *	report_tool gunzip MAX  <FILE		exit 3 when it is larger
+ *	report_tool page FILE ...		the page, with own data made up
  */
 #include "config.h"
 
@@ -17,6 +18,7 @@
 #include "base/mem.h"
 #include "policy/tlsrpt_doc.h"
 #include "smtpd-out/dkim.h"
+#include "smtpd-out/report_html.h"
 #include "smtpd-out/report_mail.h"
 #include "tests/unit/report_sample.h"
 
@@ -136,6 +138,63 @@ expand(const char *max)
 	return put(&out, st);
 }
 
+#define OWN_DOMAINS 4
+#define OWN_DAYS 30
+
+/* Some weeks of mail to some domains, one of which has a bad week. */
+static void
+make_own(struct tlsrpt_report *r, unsigned domain, unsigned day)
+{
+	static const char *const names[OWN_DOMAINS] = { "partner.example",
+		"big.example", "legacy.example", "<i>odd</i>.example" };
+	unsigned wave = (day % 7 < 5 ? 30 : 8) + (day * 7 + domain * 3) % 11;
+	bool bad = domain == 0 && day > 20 && day < 27;
+
+	tlsrpt_report_init(r, names[domain],
+		SAMPLE_DAY - (OWN_DAYS - 1 - (int64_t)day) * TLSRPT_DAY_S);
+	if (bad) {
+		report_sample_fail(r, TLS_FAILURE_EXPIRED,
+			"mx1.partner.example", "expired");
+		report_sample_fail(r, TLS_FAILURE_EXPIRED,
+			"mx2.partner.example", "expired");
+	}
+	if (domain == 3 && day == 9)
+		report_sample_fail(r, TLS_FAILURE_STARTTLS,
+			"<script>alert(1)</script>", "\"><img src=x>");
+	report_sample_pass(r, wave * 4);
+	memset(r->sessions, 0, sizeof(r->sessions));
+	r->sessions[TLSRPT_ENDED_SECURED] = domain < 2 ? wave * 4 : 0;
+	r->sessions[TLSRPT_ENDED_ENCRYPTED] = domain == 2 ? wave : 0;
+	r->sessions[TLSRPT_ENDED_CLEAR] = domain == 2 ? wave / 6 : 0;
+	r->sessions[TLSRPT_ENDED_FAILED] = bad ? wave / 3 : 0;
+}
+
+static int
+page(char **paths, int count)
+{
+	static struct tlsrpt_report own[OWN_DOMAINS * OWN_DAYS];
+	struct report_page p = { .host = "mail.example.org", .own = own,
+		.own_count = OWN_DOMAINS * OWN_DAYS,
+		.now_s = SAMPLE_DAY + 80000 };
+	struct report_set set = { 0 };
+	struct sink out;
+	int status;
+
+	for (unsigned i = 0; i < OWN_DOMAINS * OWN_DAYS; i++)
+		make_own(&own[i], i % OWN_DOMAINS, i / OWN_DOMAINS);
+	for (int i = 0; i < count; i++)
+		report_set_add(&set, paths[i]);
+	p.received = set.items;
+	p.received_count = set.count;
+	sink_init(&out, BIG);
+	report_html(&p, &out);
+	status = put(&out.buf, out.full ? ST_LIMIT : ST_OK);
+	report_set_clear(&set);
+	for (unsigned i = 0; i < OWN_DOMAINS * OWN_DAYS; i++)
+		tlsrpt_report_clear(&own[i]);
+	return status;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -153,5 +212,7 @@ main(int argc, char **argv)
 		return find();
 	if (strcmp(what, "gunzip") == 0 && argc == 3)
 		return expand(argv[2]);
+	if (strcmp(what, "page") == 0)
+		return page(argv + 2, argc - 2);
 	return 2;
 }

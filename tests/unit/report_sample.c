@@ -51,6 +51,16 @@ report_sample_fail(struct tlsrpt_report *r, enum tls_failure result,
 }
 
 void
+report_sample_pass(struct tlsrpt_report *r, uint64_t count)
+{
+	struct tlsrpt_event e = event(TLSRPT_POLICY_STS, "rcpt.example");
+
+	e.count = count;
+	e.ended = TLSRPT_ENDED_SECURED;
+	add(r, e);
+}
+
+void
 report_sample(struct tlsrpt_report *r)
 {
 	struct tlsrpt_event e;
@@ -60,10 +70,7 @@ report_sample(struct tlsrpt_report *r)
 	r->contact = xstrdup("postmaster@sender.example");
 	r->id = tlsrpt_doc_id("rcpt.example", SAMPLE_DAY, 0,
 		"sender.example");
-	e = event(TLSRPT_POLICY_STS, "rcpt.example");
-	e.count = 120;
-	e.ended = TLSRPT_ENDED_SECURED;
-	add(r, e);
+	report_sample_pass(r, 120);
 	report_sample_fail(r, TLS_FAILURE_EXPIRED, "mx1.rcpt.example",
 		"https://sender.example/tls#expired");
 	report_sample_fail(r, TLS_FAILURE_EXPIRED, "mx1.rcpt.example",

@@ -13,5 +13,7 @@ void report_sample(struct tlsrpt_report *);
 /* Adds one failure to the sts policy of the sample. */
 void report_sample_fail(struct tlsrpt_report *, enum tls_failure,
 	const char *host, const char *info);
+/* Adds successes to it. */
+void report_sample_pass(struct tlsrpt_report *, uint64_t count);
 
 #endif
