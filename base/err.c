@@ -437,6 +437,13 @@ outcome_expired(const char *last_text)
 }
 
 struct outcome
+outcome_paused(void)
+{
+	return local_outcome(SCOPE_DESTINATION, STAGE_QUEUE, 451, "4.3.2",
+		"paused by the operator");
+}
+
+struct outcome
 outcome_removed(void)
 {
 	return local_outcome(SCOPE_RCPT, STAGE_QUEUE, 550, "5.7.1",

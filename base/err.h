@@ -151,6 +151,7 @@ struct outcome outcome_unsure(const char *host, const char *why);
 
 /* Our side. */
 struct outcome outcome_expired(const char *last_text);
+struct outcome outcome_paused(void);
 struct outcome outcome_removed(void);
 struct outcome outcome_child_died(void);
 struct outcome outcome_local(const char *why);

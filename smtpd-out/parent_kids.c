@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "smtpd-out/notify.h"
 #include "smtpd-out/parent_int.h"
+#include "smtpd-out/queue_hold.h"
 
 #define STABLE_MS 60000		/* a child this old has not "crashed often" */
 #define OFTEN 3
@@ -102,6 +103,8 @@ on_child_hello(struct child *child, void *arg)
 	if (child_side(child) == IPC_WORKER &&
 	    p->conf->remember_tls != CONF_REMEMBER_OFF)
 		queue_remembered(p->queue, child_id(child));
+	if (child_side(child) == IPC_WORKER)
+		queue_limits(p->queue, child_id(child));
 	log_info("child-up", "name", child_name(child), "pid",
 		log_num(child_pid(child)), NULL);
 	for (unsigned i = 0; i < p->worker_count; i++)

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "smtpd-out/parent_int.h"
+#include "smtpd-out/queue_hold.h"
 #include "smtpd-out/queue_sts.h"
 
 #define BACKLOG_MAX (8U << 20)	/* unsent bytes to one worker */
@@ -93,6 +94,18 @@ on_sts_save(struct parent *p, uint64_t child, struct ipc_frame *frame)
 	return st;
 }
 
+static enum status
+on_dest_hold(struct parent *p, uint64_t child, struct ipc_frame *frame)
+{
+	struct msg_dest_hold msg;
+	enum status st = msg_dest_hold_decode(&frame->body, &msg);
+
+	(void)child;
+	if (st == ST_OK)
+		queue_dest_hold(p->queue, &msg);
+	return st;
+}
+
 typedef enum status frame_handler(struct parent *, uint64_t child,
 	struct ipc_frame *);
 
@@ -102,6 +115,7 @@ static frame_handler *const handlers[IPC_TYPE_COUNT] = {
 	[IPC_BODY_DROP] = on_body_drop,
 	[IPC_RESULT] = on_result,
 	[IPC_POLICY_SAVE] = on_policy_save,
+	[IPC_DEST_HOLD] = on_dest_hold,
 	[IPC_STS_GET] = on_sts_get,
 	[IPC_STS_SAVE] = on_sts_save,
 };
@@ -256,6 +270,27 @@ port_owns(uint64_t worker, const char *domain, void *arg)
 }
 
 static void
+port_limits(const struct msg_limits *msg, uint64_t child, void *arg)
+{
+	struct parent *p = arg;
+	struct msg_limits all = *msg;
+	struct buf payload;
+	struct kid *k;
+
+	all.workers = p->worker_count;
+	buf_init(&payload, IPC_PAYLOAD_MAX);
+	if (msg_limits_encode(&all, &payload) != ST_OK)
+		goto out;
+	TAILQ_FOREACH(k, &p->kids, link)
+		if (child == 0 ? is_up(k->child) :
+		    child_id(k->child) == child)
+			send_to(p, child_id(k->child), IPC_LIMITS, 0,
+				&payload, -1);
+out:
+	buf_clear(&payload);
+}
+
+static void
 port_broken(void *arg)
 {
 	struct parent *p = arg;
@@ -276,6 +311,7 @@ port_init(struct parent *p, struct queue_port *out)
 		.worker_for = port_worker_for,
 		.send_job = port_send_job,
 		.remembered = port_remembered,
+		.limits = port_limits,
 		.send_sts = port_send_sts,
 		.owns = port_owns,
 		.broken = port_broken,

@@ -1,5 +1,5 @@
 /*
- * The parent's queue manager: submissions and the group commit.
+ * The parent's queue manager: the group commit.
  *
  * Submissions and results wait in two lists; a timer of zero length, set by
  * the first of them, runs after the other events of the loop turn and puts
@@ -11,19 +11,19 @@
 #include "config.h"
 
 #include <event2/event.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/str.h"
 #include "smtpd-out/queue_int.h"
 
 #define RETRY_COMMIT_MS 1000
 #define IDLE_MS 200		/* housekeeping slices of the spool */
+#define RECHECK_START_MS 5000
+#define RECHECK_MS 20
+#define RECHECK_SLICE 64	/* destinations */
 
 static void
 add_timer(struct event *ev, int64_t ms)
@@ -41,181 +41,6 @@ queue_schedule_commit(struct queue *q)
 		add_timer(q->commit_ev, 0);
 }
 
-/* ---- submissions ---- */
-
-static void
-submit_op_free(struct queue *q, struct submit_op *op)
-{
-	TAILQ_REMOVE(&q->submits, op, link);
-	envelope_free(&op->env);
-	free(op->body);
-	free(op);
-}
-
-static void
-reject(struct queue *q, uint64_t child, uint64_t request, int code,
-	const char *enhanced, const char *text)
-{
-	struct msg_rejected msg = { .code = code };
-
-	(void)str_copy(msg.enhanced, sizeof(msg.enhanced), enhanced);
-	(void)str_copy(msg.text, sizeof(msg.text), text);
-	q->stats.rejected++;
-	q->port.rejected(child, request, &msg, q->port.arg);
-}
-
-static void
-reject_status(struct queue *q, uint64_t child, uint64_t request,
-	enum status st)
-{
-	if (st == ST_FULL)
-		reject(q, child, request, 452, "4.3.1",
-			"Insufficient system storage");
-	else if (st == ST_PARSE)
-		reject(q, child, request, 451, "4.3.0",
-			"Message was cut short on its way to the queue");
-	else
-		reject(q, child, request, 451, "4.3.0",
-			"Queue is not available");
-}
-
-static bool
-token_is(struct queue *q, uint64_t token, uint64_t child)
-{
-	struct body_token *t = table_get_id(q->tokens, token);
-
-	return t != NULL && t->child == child;
-}
-
-static void
-token_forget(struct queue *q, uint64_t token)
-{
-	free(table_remove_id(q->tokens, token));
-}
-
-void
-queue_body_open(struct queue *q, uint64_t child, uint64_t request)
-{
-	struct body_token *t;
-	uint64_t token;
-	enum status st;
-	int fd;
-
-	if (spool_free_bytes(q->spool) < q->conf->limit.free_bytes)
-		st = ST_FULL;
-	else
-		st = spool_body_file_new(q->spool, &token, &fd);
-	if (st != ST_OK) {
-		log_error("body-file", "reason", st == ST_FULL ?
-			"disk full" : spool_error(q->spool), NULL);
-		reject_status(q, child, request, st);
-		return;
-	}
-	t = xcalloc(1, sizeof(*t));
-	t->token = token;
-	t->child = child;
-	table_put_id(q->tokens, token, t);
-	q->port.body_file(child, request, token, fd, q->port.arg);
-	(void)close(fd);
-}
-
-void
-queue_body_drop(struct queue *q, uint64_t child, uint64_t token)
-{
-	if (!token_is(q, token, child))
-		return;
-	spool_body_file_drop(q->spool, token);
-	token_forget(q, token);
-}
-
-void
-queue_submit(struct queue *q, uint64_t child, uint64_t request,
-	struct msg_submit *msg)
-{
-	struct submit_op *op;
-
-	if (msg->body == NULL && !token_is(q, msg->file_token, child)) {
-		reject(q, child, request, 451, "4.3.0", "Body is missing");
-		envelope_free(&msg->env);
-		return;
-	}
-	op = xcalloc(1, sizeof(*op));
-	op->child = child;
-	op->request = request;
-	op->env = msg->env;
-	msg->env = NULL;
-	op->token = msg->file_token;
-	op->env->received_ms = clock_wall_ms();
-	if (msg->body != NULL) {
-		op->body = xmalloc(msg->body_len);
-		memcpy(op->body, msg->body, msg->body_len);
-		op->body_len = msg->body_len;
-		op->env->size_bytes = msg->body_len;
-		op->token = 0;
-	}
-	TAILQ_INSERT_TAIL(&q->submits, op, link);
-	queue_schedule_commit(q);
-}
-
-static enum status
-store_message(struct queue *q, struct envelope *env, const uint8_t *body,
-	size_t body_len, uint64_t token)
-{
-	const struct spool_body data = { .data = body, .len = body_len,
-		.file_token = token };
-	int64_t now_ms = clock_wall_ms();
-
-	return spool_add(q->spool, env, &data, now_ms,
-		now_ms + q->conf->retry.expire_ms);
-}
-
-static enum status
-submit_apply(struct queue *q, struct submit_op *op)
-{
-	if (spool_free_bytes(q->spool) <
-	    q->conf->limit.free_bytes + op->env->size_bytes)
-		return ST_FULL;
-	return store_message(q, op->env, op->body, op->body_len, op->token);
-}
-
-static void
-log_accepted(const struct envelope *env)
-{
-	char id[STR_ID_MAX];
-
-	str_id_format(env->id, id);
-	log_info("accepted", "id", id, "from", env->sender, "size",
-		log_num((long long)env->size_bytes), "recipients",
-		log_num((long long)env->rcpt_count), "origin", env->origin,
-		NULL);
-}
-
-/* Durable: says so, and hands it to the workers without reading it back. */
-static void
-submit_done(struct queue *q, struct submit_op *op)
-{
-	q->stats.accepted++;
-	log_accepted(op->env);
-	if (op->token != 0)
-		token_forget(q, op->token);
-	q->port.accepted(op->child, op->request, op->env->id, q->port.arg);
-	work_start_message(q, op->env, op->body, op->body_len);
-	submit_op_free(q, op);
-}
-
-static void
-submit_failed(struct queue *q, struct submit_op *op, enum status st)
-{
-	log_error("not-accepted", "reason", st == ST_FULL ? "disk full" :
-		spool_error(q->spool), NULL);
-	if (op->token != 0) {
-		spool_body_file_drop(q->spool, op->token);
-		token_forget(q, op->token);
-	}
-	reject_status(q, op->child, op->request, st);
-	submit_op_free(q, op);
-}
-
 /* ---- commit ---- */
 
 static enum status
@@ -225,7 +50,7 @@ notices_apply(struct queue *q)
 	enum status st;
 
 	TAILQ_FOREACH(n, &q->notices, link) {
-		st = store_message(q, n->env, n->body, n->body_len, 0);
+		st = submit_store(q, n->env, n->body, n->body_len, 0);
 		if (st != ST_OK)
 			return st;
 	}
@@ -260,7 +85,7 @@ notices_done(struct queue *q)
 	struct notice_op *n;
 
 	TAILQ_FOREACH(n, &q->notices, link) {
-		log_accepted(n->env);
+		submit_log(n->env);
 		work_start_message(q, n->env, n->body, n->body_len);
 	}
 	notice_list_clear(&q->notices);
@@ -332,7 +157,27 @@ apply_all(struct queue *q, void *arg)
 	}
 	if (st == ST_OK)
 		st = remember_apply(q);
-	return st == ST_OK ? sts_apply(q) : st;
+	if (st == ST_OK)
+		st = sts_apply(q);
+	return st == ST_OK ? hold_apply(q) : st;
+}
+
+static enum status
+apply_holds(struct queue *q, void *arg)
+{
+	(void)arg;
+	return hold_apply(q);
+}
+
+static void
+commit_holds(struct queue *q)
+{
+	if (!hold_waiting(q))
+		return;
+	if (transaction(q, apply_holds, NULL) == ST_OK)
+		hold_done(q);
+	else
+		hold_failed(q);
 }
 
 static enum status
@@ -432,6 +277,7 @@ commit_singly(struct queue *q)
 	}
 	commit_remembered(q);
 	commit_sts(q);
+	commit_holds(q);
 }
 
 static void
@@ -440,7 +286,8 @@ commit(struct queue *q)
 	struct submit_op *op;
 
 	if (TAILQ_EMPTY(&q->submits) && TAILQ_EMPTY(&q->results) &&
-	    TAILQ_EMPTY(&q->remembers) && !sts_waiting(q))
+	    TAILQ_EMPTY(&q->remembers) && !sts_waiting(q) &&
+	    !hold_waiting(q))
 		return;
 	if (transaction(q, apply_all, NULL) != ST_OK) {
 		commit_singly(q);
@@ -452,6 +299,7 @@ commit(struct queue *q)
 			submit_done(q, op);
 		remember_done(q);
 		sts_done(q);
+		hold_done(q);
 	}
 	work_pump(q);
 	if (!event_pending(q->idle_ev, EV_TIMEOUT, NULL))
@@ -466,6 +314,38 @@ on_commit(evutil_socket_t fd, short what, void *arg)
 	commit(arg);
 }
 
+static enum status
+apply_recheck(struct queue *q, void *arg)
+{
+	size_t mended = 0;
+	bool more = false;
+	enum status st = spool_recheck(q->spool, q->recheck_at, RECHECK_SLICE,
+		&mended, &more);
+
+	(void)arg;
+	if (mended > 0)
+		log_error("queue-counts", "destinations",
+			log_num((long long)mended), "action",
+			"counted again: they did not agree with the mail",
+			NULL);
+	q->rechecked = st != ST_OK || !more;
+	return st;
+}
+
+/* After the start: are the counts of destinations what they should be? */
+static bool
+recheck(struct queue *q)
+{
+	enum status st = transaction(q, apply_recheck, NULL);
+
+	if (st != ST_OK) {
+		log_error("queue-counts", "reason", spool_error(q->spool),
+			NULL);
+		q->rechecked = true;
+	}
+	return true;
+}
+
 static void
 on_idle(evutil_socket_t fd, short what, void *arg)
 {
@@ -473,8 +353,8 @@ on_idle(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	if (spool_idle(q->spool))
-		add_timer(q->idle_ev, IDLE_MS);
+	if (q->rechecked ? spool_idle(q->spool) : recheck(q))
+		add_timer(q->idle_ev, q->rechecked ? IDLE_MS : RECHECK_MS);
 }
 
 /* ---- life ---- */
@@ -489,29 +369,22 @@ queue_new(struct event_base *base, const struct conf *conf,
 	q->conf = conf;
 	q->spool = spool;
 	q->port = *port;
-	TAILQ_INIT(&q->submits);
 	TAILQ_INIT(&q->results);
 	TAILQ_INIT(&q->notices);
 	TAILQ_INIT(&q->actives);
 	q->by_job = table_new();
 	q->by_delivery = table_new();
-	q->tokens = table_new();
 	q->next_job = 1;
 	q->commit_ev = event_new(base, -1, 0, on_commit, q);
 	q->idle_ev = event_new(base, -1, 0, on_idle, q);
+	hold_init(q);
+	submit_init(q);
 	work_init(q);
+	expire_init(q);
+	add_timer(q->idle_ev, RECHECK_START_MS);
 	remember_init(q);
 	sts_init(q);
 	return q;
-}
-
-static void
-free_token(void *value, void *arg)
-{
-	struct body_token *t = value;
-
-	spool_body_file_drop(((struct queue *)arg)->spool, t->token);
-	free(t);
 }
 
 void
@@ -523,8 +396,7 @@ queue_free(struct queue **qp)
 
 	if (q == NULL)
 		return;
-	while (!TAILQ_EMPTY(&q->submits))
-		submit_op_free(q, TAILQ_FIRST(&q->submits));
+	submit_clear(q);
 	while ((op = TAILQ_FIRST(&q->results)) != NULL) {
 		TAILQ_REMOVE(&q->results, op, link);
 		result_op_free(&op);
@@ -534,13 +406,12 @@ queue_free(struct queue **qp)
 	remember_clear(q);
 	sts_clear(q);
 	notice_list_clear(&q->notices);
-	table_each(q->tokens, free_token, q);
-	table_free(&q->tokens);
 	table_free(&q->by_delivery);
 	table_free(&q->by_job);
 	event_free(q->idle_ev);
+	work_clear(q);
+	hold_clear(q);
 	event_free(q->expire_ev);
-	event_free(q->due_ev);
 	event_free(q->commit_ev);
 	mem_free(qp);
 }
@@ -550,6 +421,7 @@ queue_set_conf(struct queue *q, const struct conf *conf)
 {
 	q->conf = conf;
 	sts_set_conf(q);
+	hold_set_conf(q);
 }
 
 void
@@ -563,6 +435,7 @@ queue_stop(struct queue *q)
 {
 	q->stopping = true;
 	(void)event_del(q->due_ev);
+	(void)event_del(q->pump_ev);
 	(void)event_del(q->expire_ev);
 }
 
@@ -587,57 +460,15 @@ queue_is_active(const struct queue *q, uint64_t delivery_id)
 	return table_get_id(q->by_delivery, delivery_id) != NULL;
 }
 
-struct gone {
-	struct queue *q;
-	uint64_t child;
-	uint64_t tokens[64];
-	size_t count;
-};
-
-static void
-collect_token(void *value, void *arg)
-{
-	const struct body_token *t = value;
-	struct gone *gone = arg;
-
-	if (t->child == gone->child &&
-	    gone->count < sizeof(gone->tokens) / sizeof(gone->tokens[0]))
-		gone->tokens[gone->count++] = t->token;
-}
-
-static void
-drop_tokens(struct queue *q, uint64_t child)
-{
-	struct gone gone = { .q = q, .child = child };
-
-	do {
-		gone.count = 0;
-		table_each(q->tokens, collect_token, &gone);
-		for (size_t i = 0; i < gone.count; i++)
-			queue_body_drop(q, child, gone.tokens[i]);
-	} while (gone.count > 0);
-}
-
-static bool
-token_in_submit(const struct queue *q, uint64_t child)
-{
-	const struct submit_op *op;
-
-	TAILQ_FOREACH(op, &q->submits, link)
-		if (op->child == child && op->token != 0)
-			return true;
-	return false;
-}
-
 void
 queue_child_gone(struct queue *q, uint64_t child, enum queue_gone how,
 	int64_t again_ms)
 {
 	struct active *a;
 
-	if (token_in_submit(q, child))
+	if (submit_waiting(q, child))
 		commit(q);
-	drop_tokens(q, child);
+	submit_drop_files(q, child);
 	sts_child_gone(q, child);
 	TAILQ_FOREACH(a, &q->actives, link) {
 		/* With a final result in hand it only waits for the disk. */

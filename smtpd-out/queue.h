@@ -17,6 +17,7 @@
 
 struct dkim_key;
 struct event_base;
+struct msg_limits;
 struct queue;
 
 struct queue_port {
@@ -41,6 +42,8 @@ struct queue_port {
 	void (*send_sts)(uint64_t worker, uint64_t id, const struct msg_sts *,
 		void *arg);
 	bool (*owns)(uint64_t worker, const char *domain, void *arg);
+	/* What the operator set, for one worker or (0) for all; may be NULL. */
+	void (*limits)(const struct msg_limits *, uint64_t worker, void *arg);
 	/* The spool takes nothing until this process has been replaced. */
 	void (*broken)(void *arg);
 	void *arg;

@@ -8,6 +8,7 @@
 
 #include "base/table.h"
 #include "smtpd-out/queue.h"
+#include "spool/spool_lane.h"
 
 enum active_rcpt_state {
 	ACTIVE_OPEN = 0,	/* no result yet */
@@ -25,6 +26,9 @@ struct active {
 	struct msg_rcpt_result *results;	/* one for each recipient */
 	enum active_rcpt_state *states;
 	size_t bytes;			/* counted against the bound */
+	struct dest *dest;		/* whose share it takes; or NULL */
+	enum spool_class class;
+	bool untried;			/* settled without an attempt */
 	int64_t started_ms;		/* monotonic */
 	char trail[MSG_TRAIL_MAX];	/* hosts tried in vain */
 	bool finishing;			/* the final result has come */
@@ -81,7 +85,8 @@ struct queue {
 	const struct dkim_key *key;	/* NULL: no signatures */
 	struct spool *spool;
 	struct queue_port port;
-	struct event *commit_ev, *due_ev, *expire_ev, *idle_ev;
+	struct event *commit_ev, *due_ev, *pump_ev, *expire_ev,
+		*idle_ev;
 	TAILQ_HEAD(, submit_op) submits;
 	TAILQ_HEAD(, result_op) results;
 	TAILQ_HEAD(, remember_op) remembers;
@@ -93,12 +98,24 @@ struct queue {
 	TAILQ_HEAD(, active) actives;
 	struct table *by_job, *by_delivery;
 	struct table *tokens;
-	struct spool_cursor cursor;
-	bool walking;			/* the cursor has not reached the end */
 	uint64_t next_job;
 	uint64_t active_bytes;
-	bool skipped;			/* this walk passed by a worker that
-					 * could take nothing */
+	struct lanes *lanes;		/* queue_lane.h */
+	struct holds *holds;		/* queue_hold.h */
+	struct limits *limits;
+	struct table *damaged;		/* ids of deliveries */
+	struct spool_cursor expire_at;
+	char recheck_at[256];		/* counts are checked up to here */
+	bool rechecked;
+	/* The walk over destinations on disk (queue_work.c). */
+	struct spool_lane walk_at[SPOOL_CLASSES];
+	bool walking[SPOOL_CLASSES];	/* it has not reached the end */
+	bool walk_all;			/* from the start, the next time */
+	bool kicked;			/* and what is in memory, too */
+	int64_t walked_all_ms;		/* monotonic */
+	bool skipped;			/* it passed by a worker that could
+					 * take nothing */
+	int64_t skipped_ms;		/* the wait after that */
 	bool stopping;
 	bool results_failing;		/* and the operator knows */
 	struct queue_stats stats;
@@ -107,21 +124,53 @@ struct queue {
 /* queue.c */
 void queue_schedule_commit(struct queue *);
 
+/* queue_submit.c: inside a transaction, after it, and when it failed. */
+void submit_init(struct queue *);
+void submit_clear(struct queue *);
+enum status submit_store(struct queue *, struct envelope *,
+	const uint8_t *body, size_t body_len, uint64_t token) MUST_CHECK;
+enum status submit_apply(struct queue *, struct submit_op *) MUST_CHECK;
+void submit_done(struct queue *, struct submit_op *);
+void submit_failed(struct queue *, struct submit_op *, enum status);
+void submit_op_free(struct queue *, struct submit_op *);
+void submit_log(const struct envelope *);
+/* With a file of that child. */
+bool submit_waiting(const struct queue *, uint64_t child);
+void submit_drop_files(struct queue *, uint64_t child);
+
 /* queue_work.c */
 struct active *active_new(struct queue *, const struct spool_delivery *,
 	struct envelope *env, uint64_t child);
 void active_free(struct queue *, struct active **);
-/* Gives a delivery to its worker; the body is borrowed (NULL: read it).
- * False when it has to wait. */
-bool work_start(struct queue *, const struct spool_delivery *,
-	struct envelope *env, const uint8_t *body, size_t body_len);
+/* A message that is on disk now; the body is borrowed (NULL: a file). */
 void work_start_message(struct queue *, const struct envelope *,
 	const uint8_t *body, size_t body_len);
 void work_init(struct queue *);
+void work_clear(struct queue *);
+/* The delivery is on disk again, due then. */
+void work_retried(struct queue *, struct active *, int64_t next_ms);
 void work_pump(struct queue *);	/* starts what is due and fits */
 
 /* Makes the walk come by at that time at the latest. */
 void work_due_at(struct queue *, int64_t when_ms);
+
+/* queue_expire.c */
+void expire_init(struct queue *);
+
+/* queue_hold.c */
+void hold_init(struct queue *);
+void hold_set_conf(struct queue *);
+void hold_clear(struct queue *);
+/* True when no mail of the destination may go out before *until_ms_out. */
+bool hold_until(struct queue *, const char *name, int64_t *until_ms_out);
+bool hold_why(struct queue *, const char *name, struct outcome *out);
+/* Its row on disk shall say so, with the next commit. */
+void hold_park(struct queue *, const char *name, int64_t until_ms);
+bool hold_waiting(const struct queue *);	/* for a transaction */
+enum status hold_apply(struct queue *) MUST_CHECK;
+void hold_done(struct queue *);
+void hold_failed(struct queue *);
+uint64_t *hold_noticed(struct queue *, const char *name);
 
 /* queue_result.c: inside a transaction, after it, and when it failed. */
 enum status result_apply(struct queue *, struct result_op *) MUST_CHECK;

@@ -122,7 +122,8 @@ queue_result(struct queue *q, uint64_t child, uint64_t job,
 static bool
 was_tried(const struct active *a)
 {
-	return a->gone == GONE_NOT || a->gone == GONE_CRASHED_OFTEN;
+	return !a->untried && (a->gone == GONE_NOT ||
+		a->gone == GONE_CRASHED_OFTEN);
 }
 
 /* "Later" becomes "never" when the time is up, also for a message that kills
@@ -146,6 +147,8 @@ next_time(struct queue *q, const struct active *a, int64_t now_ms,
 {
 	uint32_t random = 0;
 
+	if (a->untried)
+		return a->delivery.next_ms;
 	if (!was_tried(a))
 		return now_ms + a->again_ms;
 	(void)!getrandom(&random, sizeof(random), 0);
@@ -301,6 +304,6 @@ result_done(struct queue *q, struct result_op *op)
 	if (!op->final)
 		return;
 	if (op->retried)
-		work_due_at(q, op->next_ms);
+		work_retried(q, a, op->next_ms);
 	active_free(q, &a);
 }

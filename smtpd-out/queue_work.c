@@ -1,11 +1,12 @@
 /*
- * Handing out work: what is due goes to the worker of its destination, while
- * the active set and its memory are within bounds.
+ * Handing out work: each destination in its turn gives some of what is due to
+ * its worker, while there is room (queue_lane.h).
  *
- * The queue on disk is walked by a cursor in order of due time.  While there
- * is a backlog the cursor stays where it is; at the end a timer waits for the
- * next due time, and the walk starts over (so that what was put back earlier
- * than the cursor, by the operator or a clock step, is found again).
+ * The walk finds destinations on disk by the time they become due, those with
+ * new mail and those with retries apart, and goes on from where it was: from
+ * the start again only when something may have become due before that (the
+ * operator, a worker that came up, a clock that was set) and once a minute.
+ * What a destination in memory has due later, it remembers itself.
  */
 #include "config.h"
 
@@ -17,16 +18,18 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "smtpd-out/queue_int.h"
+#include "smtpd-out/queue_lane.h"
 
-#define BATCH 64			/* read from the index at once */
-#define ACTIVE_BYTES_MAX (64U << 20)	/* inline bodies out with workers */
-#define WALK_MAX 512			/* looked at in one turn */
+#define BATCH 64			/* read from an index at once */
+#define QUANTUM 16			/* of one destination in one turn */
+#define READY_AHEAD 64			/* destinations found ahead */
+#define WALK_MAX 512			/* looked at in one loop turn */
+#define TURN_MS 20			/* then others have their turn */
 #define SCAN_MIN_MS 20			/* between walks */
-#define SCAN_MAX_MS 60000		/* a walk at least this often */
-#define SCAN_FULL_MS 1000
-#define SKIPPED_MS 200			/* until a worker may have room */
-#define EXPIRE_MS 10000
+#define SCAN_MAX_MS 60000		/* from the start at least this often */
+#define SKIPPED_MIN_MS 200		/* until a worker may have room */
+#define SKIPPED_MAX_MS 5000
+#define DAMAGED_MAX 10000		/* ids that are remembered */
 
 struct active *
 active_new(struct queue *q, const struct spool_delivery *delivery,
@@ -56,18 +59,11 @@ active_free(struct queue *q, struct active **ap)
 	(void)table_remove_id(q->by_job, a->job_id);
 	(void)table_remove_id(q->by_delivery, a->delivery.id);
 	q->active_bytes -= a->bytes;
+	dest_give(q, a);
 	envelope_free(&a->env);
 	free(a->results);
 	free(a->states);
 	mem_free(ap);
-}
-
-static bool
-is_full(const struct queue *q)
-{
-	return q->stopping || q->results_failing ||
-		table_count(q->by_job) >= q->conf->limit.active ||
-		q->active_bytes >= ACTIVE_BYTES_MAX;
 }
 
 static bool
@@ -93,7 +89,7 @@ send_job(struct queue *q, uint64_t worker, const struct active *a,
 
 /* Takes env over, whatever the result. */
 static bool
-start_with(struct queue *q, uint64_t worker,
+start_with(struct queue *q, struct dest *dest, uint64_t worker,
 	const struct spool_delivery *delivery, struct envelope *env,
 	const uint8_t *body, size_t body_len, int fd)
 {
@@ -101,53 +97,245 @@ start_with(struct queue *q, uint64_t worker,
 
 	a->bytes = body != NULL ? body_len : 0;
 	q->active_bytes += a->bytes;
-	if (send_job(q, worker, a, body, body_len, fd))
+	if (send_job(q, worker, a, body, body_len, fd)) {
+		dest_take(q, dest, a);
 		return true;
+	}
 	active_free(q, &a);
 	return false;
 }
 
+/* It stays on disk, where the operator can remove it; the others go on. */
 static void
-unreadable(struct queue *q, const struct spool_delivery *d, enum status st)
+unreadable(struct queue *q, const struct dest *dest, uint64_t id,
+	enum status st)
 {
 	if (st == ST_NOENT)
 		return;		/* removed meanwhile */
-	log_error("unreadable-message", "message",
-		log_num((long long)d->message_id), "destination",
-		d->destination, "reason", status_name(st), "detail",
+	log_error("unreadable-message", "delivery", log_num((long long)id),
+		"destination", dest->name, "reason", status_name(st), "detail",
 		spool_error(q->spool), NULL);
+	if (st == ST_CORRUPT && table_count(q->damaged) < DAMAGED_MAX)
+		table_put_id(q->damaged, id, q);
 }
 
-/* Reads envelope and body, and starts.  True also when the delivery can never
- * be started (damaged): it stays where it is and the walk goes on. */
-static bool
-start_from_disk(struct queue *q, const struct spool_delivery *d)
+enum start { STARTED = 0, START_NOT, START_LATER };
+
+/* Reads envelope and body, and starts.  START_NOT when it never can be. */
+static enum start
+start_from_disk(struct queue *q, struct dest *dest, uint64_t id)
 {
+	struct spool_delivery d;
 	struct envelope *env = NULL;
-	uint64_t worker;
+	uint64_t worker = q->port.worker_for(dest->name, 0, q->port.arg);
 	void *data = NULL;
 	size_t len = 0;
 	enum status st;
 	int fd = -1;
 	bool ok;
 
-	worker = q->port.worker_for(d->destination, 0, q->port.arg);
 	if (worker == 0)
-		return false;
-	st = spool_envelope(q->spool, d->message_id, d->id, &env);
+		return START_LATER;
+	st = spool_delivery(q->spool, id, &d);
+	if (st == ST_OK && strcmp(d.destination, dest->name) != 0)
+		st = ST_CORRUPT;
 	if (st == ST_OK)
-		st = spool_body_get(q->spool, d->message_id, &data, &len, &fd);
+		st = spool_envelope(q->spool, d.message_id, id, &env);
+	if (st == ST_OK)
+		st = spool_body_get(q->spool, d.message_id, &data, &len, &fd);
 	if (st != ST_OK) {
-		unreadable(q, d, st);
+		unreadable(q, dest, id, st);
 		envelope_free(&env);
-		return true;
+		return START_NOT;
 	}
-	ok = start_with(q, worker, d, env, data, len, fd);
+	ok = start_with(q, dest, worker, &d, env, data, len, fd);
 	free(data);
 	if (fd >= 0)
 		(void)close(fd);
-	return ok;
+	return ok ? STARTED : START_LATER;
 }
+
+/* ---- a destination's turn ---- */
+
+/* Nothing more is due: when is the next? */
+static void
+lane_rest(struct queue *q, struct lane *l)
+{
+	if (spool_lane_next(q->spool, l->dest->name, l->class, &l->cursor,
+	    &l->next_ms) != ST_OK)
+		log_error("queue-walk", "detail", spool_error(q->spool), NULL);
+	lane_set(q, l, LANE_IDLE);
+	if (l->next_ms != INT64_MAX)
+		work_due_at(q, l->next_ms);
+	dest_release(q, l->dest);
+}
+
+static void
+lane_stall(struct queue *q, struct lane *l)
+{
+	lane_set(q, l, LANE_STALLED);
+	work_due_at(q, clock_wall_ms() + SKIPPED_MIN_MS);
+}
+
+/* False when it cannot go on; the cursor is then before what is left. */
+static bool
+lane_give(struct queue *q, struct lane *l, const struct spool_due *due,
+	size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		enum start s = START_NOT;
+
+		if (lanes_full(q))
+			s = START_LATER;
+		else if (!queue_is_active(q, due[i].id) &&
+		    table_get_id(q->damaged, due[i].id) == NULL)
+			s = start_from_disk(q, l->dest, due[i].id);
+		if (s != START_LATER)
+			continue;
+		l->cursor.next_ms = due[i].next_ms;
+		l->cursor.id = due[i].id - 1;
+		if (lanes_full(q))
+			lane_set(q, l, LANE_READY);
+		else
+			lane_stall(q, l);
+		return false;
+	}
+	return true;
+}
+
+static void
+lane_serve(struct queue *q, struct lane *l, int64_t now_ms)
+{
+	struct spool_due due[QUANTUM];
+	size_t room = dest_room(q, l->dest, l->class), count = 0;
+	int64_t until_ms;
+
+	if (hold_until(q, l->dest->name, &until_ms)) {
+		hold_park(q, l->dest->name, until_ms);
+		lane_set(q, l, LANE_UNKNOWN);
+		dest_release(q, l->dest);
+		return;
+	}
+	if (room == 0) {
+		lane_set(q, l, LANE_BLOCKED);
+		return;
+	}
+	if (room > QUANTUM)
+		room = QUANTUM;
+	if (spool_lane_due(q->spool, l->dest->name, l->class, now_ms,
+	    &l->cursor, due, room, &count) != ST_OK)
+		log_error("queue-walk", "destination", l->dest->name, "detail",
+			spool_error(q->spool), NULL);
+	if (!lane_give(q, l, due, count))
+		return;
+	if (count < room)
+		lane_rest(q, l);
+	else
+		lane_set(q, l, LANE_READY);	/* behind the others */
+}
+
+/* ---- the walk on disk ---- */
+
+static void
+walk_found(struct queue *q, enum spool_class class, const char *name)
+{
+	struct dest *d = dest_find(q, name);
+	int64_t until_ms;
+
+	if (d != NULL && d->lanes[class].state != LANE_UNKNOWN)
+		return;
+	if (hold_until(q, name, &until_ms)) {
+		hold_park(q, name, until_ms);
+		return;
+	}
+	if (q->port.worker_for(name, 0, q->port.arg) == 0) {
+		q->skipped = true;
+		return;
+	}
+	d = dest_get(q, name);
+	memset(&d->lanes[class].cursor, 0, sizeof(d->lanes[class].cursor));
+	lane_set(q, &d->lanes[class], LANE_READY);
+}
+
+static void
+walk_end(struct queue *q, int64_t now_ms)
+{
+	int64_t next_ms = INT64_MAX;
+
+	if (spool_next_lane(q->spool, now_ms, &next_ms) != ST_OK)
+		log_error("queue-walk", "detail", spool_error(q->spool), NULL);
+	work_due_at(q, next_ms);
+	if (!q->skipped)
+		return;
+	/* Not in vain and again at once: each time a little later. */
+	q->skipped_ms = q->skipped_ms == 0 ? SKIPPED_MIN_MS :
+		q->skipped_ms * 2 < SKIPPED_MAX_MS ? q->skipped_ms * 2 :
+		SKIPPED_MAX_MS;
+	q->skipped = false;
+	q->walk_all = true;
+	work_due_at(q, now_ms + q->skipped_ms);
+}
+
+/* Finds more destinations of a class; false when there are none, or enough. */
+static bool
+walk(struct queue *q, enum spool_class class, int64_t now_ms, size_t *seen)
+{
+	struct spool_lane found[BATCH];
+	size_t count = 0;
+
+	if (!q->walking[class] || !class_has_room(q, class) ||
+	    lanes_ready(q, class) >= READY_AHEAD || *seen >= WALK_MAX)
+		return false;
+	if (spool_lanes(q->spool, class, now_ms, &q->walk_at[class], found,
+	    BATCH, &count) != ST_OK)
+		log_error("queue-walk", "detail", spool_error(q->spool), NULL);
+	for (size_t i = 0; i < count; i++)
+		walk_found(q, class, found[i].destination);
+	*seen += count;
+	if (count < BATCH) {
+		q->walking[class] = false;
+		/* From here on when more is due. */
+		q->walk_at[class].due_ms = now_ms;
+		q->walk_at[class].destination[0] = '\0';
+		walk_end(q, now_ms);
+	}
+	return count > 0;
+}
+
+void
+work_pump(struct queue *q)
+{
+	const struct timeval soon = { .tv_usec = 0 };
+	int64_t now_ms = clock_wall_ms(), start_ms = clock_mono_ms();
+	size_t seen = 0;
+
+	while (!lanes_full(q)) {
+		bool more = walk(q, SPOOL_NEW, now_ms, &seen);
+		struct lane *l;
+
+		more |= walk(q, SPOOL_RETRY, now_ms, &seen);
+		l = lane_turn(q);
+		if (l != NULL)
+			lane_serve(q, l, now_ms);
+		else if (!more)
+			break;
+		if (clock_mono_ms() - start_ms >= TURN_MS)
+			break;
+	}
+	if (!lanes_full(q) && (seen >= WALK_MAX ||
+	    clock_mono_ms() - start_ms >= TURN_MS))
+		(void)event_add(q->pump_ev, &soon);
+}
+
+static void
+on_pump(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	work_pump(arg);
+}
+
+/* ---- fresh mail ---- */
 
 /* Recipients of one destination, as an envelope of its own. */
 static struct envelope *
@@ -176,6 +364,56 @@ envelope_part(const struct envelope *env, const char *destination)
 	return part;
 }
 
+/* Straight from memory, when its destination has nothing older waiting. */
+static bool
+start_fresh(struct queue *q, struct dest *dest,
+	const struct spool_delivery *d, const struct envelope *env,
+	const uint8_t *body, size_t body_len)
+{
+	struct lane *l = &dest->lanes[SPOOL_NEW];
+	int64_t until_ms;
+	uint64_t worker;
+
+	if (body == NULL || l->state > LANE_IDLE || lanes_full(q) ||
+	    !class_has_room(q, SPOOL_NEW) ||
+	    dest_room(q, dest, SPOOL_NEW) == 0 ||
+	    hold_until(q, dest->name, &until_ms))
+		return false;
+	worker = q->port.worker_for(dest->name, body_len, q->port.arg);
+	if (worker == 0 || !start_with(q, dest, worker, d,
+	    envelope_part(env, dest->name), body, body_len, -1))
+		return false;
+	if (l->state == LANE_IDLE && l->next_ms > d->next_ms) {
+		l->cursor.next_ms = d->next_ms;
+		l->cursor.id = d->id;
+	}
+	return true;
+}
+
+static void
+fresh_delivery(struct queue *q, const struct spool_delivery *d,
+	const struct envelope *env, const uint8_t *body, size_t body_len)
+{
+	struct dest *dest = dest_find(q, d->destination);
+	struct lane *l;
+
+	/* Those that are many on disk are no reason to fill memory. */
+	if (dest == NULL && (lanes_full(q) ||
+	    lanes_ready(q, SPOOL_NEW) >= READY_AHEAD)) {
+		q->walking[SPOOL_NEW] = true;
+		return;
+	}
+	dest = dest_get(q, d->destination);
+	l = &dest->lanes[SPOOL_NEW];
+	if (start_fresh(q, dest, d, env, body, body_len) &&
+	    l->state == LANE_IDLE)
+		return;
+	if (d->next_ms < l->cursor.next_ms)	/* the clock was set back */
+		memset(&l->cursor, 0, sizeof(l->cursor));
+	if (l->state == LANE_IDLE || l->state == LANE_UNKNOWN)
+		lane_set(q, l, LANE_READY);
+}
+
 void
 work_start_message(struct queue *q, const struct envelope *env,
 	const uint8_t *body, size_t body_len)
@@ -183,26 +421,22 @@ work_start_message(struct queue *q, const struct envelope *env,
 	struct spool_delivery ds[BATCH];
 	size_t count = 0;
 
-	/* Large bodies and whatever does not fit come by the walk. */
-	if (is_full(q) || body == NULL || spool_deliveries_of(q->spool,
-	    env->id, ds, BATCH, &count) != ST_OK) {
+	if (spool_deliveries_of(q->spool, env->id, ds, BATCH, &count) !=
+	    ST_OK || count == BATCH)
 		queue_kick(q);
-		return;
-	}
-	for (size_t i = 0; i < count; i++) {
-		uint64_t worker = q->port.worker_for(ds[i].destination,
-			body_len, q->port.arg);
-
-		if (is_full(q) || worker == 0 || !start_with(q, worker, &ds[i],
-		    envelope_part(env, ds[i].destination), body, body_len,
-		    -1)) {
-			queue_kick(q);
-			return;
-		}
-	}
-	if (count == BATCH)
-		queue_kick(q);
+	for (size_t i = 0; i < count; i++)
+		fresh_delivery(q, &ds[i], env, body, body_len);
 }
+
+void
+work_retried(struct queue *q, struct active *a, int64_t next_ms)
+{
+	for (enum spool_class c = 0; a->dest != NULL && c < SPOOL_CLASSES; c++)
+		lane_due_at(q, &a->dest->lanes[c], next_ms);
+	work_due_at(q, next_ms);
+}
+
+/* ---- time ---- */
 
 /* Milliseconds until the walk's timer ends; INT64_MAX when it is not set. */
 static int64_t
@@ -235,134 +469,54 @@ work_due_at(struct queue *q, int64_t when_ms)
 	(void)event_add(q->due_ev, &tv);
 }
 
-/* The walk reached the end: wait for the next due time, then start over. */
-static void
-rest(struct queue *q, int64_t now_ms)
-{
-	int64_t next_ms = INT64_MAX;
-
-	if (spool_next_due(q->spool, &q->cursor, &next_ms) != ST_OK)
-		log_error("queue-walk", "detail", spool_error(q->spool), NULL);
-	q->walking = false;
-	work_due_at(q, q->skipped ? now_ms + SKIPPED_MS : next_ms);
-}
-
-/* False when the bounds are met; the cursor is then before what is left. */
-static bool
-start_batch(struct queue *q, const struct spool_delivery *ds, size_t count)
-{
-	for (size_t i = 0; i < count; i++) {
-		if (is_full(q)) {
-			q->cursor.next_ms = ds[i].next_ms;
-			q->cursor.id = ds[i].id - 1;
-			return false;
-		}
-		if (!queue_is_active(q, ds[i].id) &&
-		    !start_from_disk(q, &ds[i]))
-			q->skipped = true;
-	}
-	return true;
-}
-
-void
-work_pump(struct queue *q)
-{
-	struct spool_delivery ds[BATCH];
-	int64_t now_ms = clock_wall_ms();
-	size_t count = 0, seen = 0;
-
-	/* Rows that no worker takes fill nothing: they would all be passed by
-	 * in one turn, however many there are. */
-	while (q->walking && !is_full(q) && seen < WALK_MAX) {
-		if (spool_due(q->spool, now_ms, &q->cursor, ds, BATCH,
-		    &count) != ST_OK) {
-			log_error("queue-walk", "detail",
-				spool_error(q->spool), NULL);
-			count = 0;
-		}
-		seen += count;
-		if (start_batch(q, ds, count) && count < BATCH)
-			rest(q, now_ms);
-	}
-	if (seen >= WALK_MAX)
-		work_due_at(q, now_ms);
-}
-
 static void
 on_due(evutil_socket_t fd, short what, void *arg)
 {
 	struct queue *q = arg;
+	int64_t now_ms = clock_wall_ms(), mono_ms = clock_mono_ms();
+	bool all = q->kicked;
 
 	(void)fd;
 	(void)what;
-	if (!q->walking) {
-		memset(&q->cursor, 0, sizeof(q->cursor));
-		q->skipped = false;
+	q->kicked = false;
+	/* Also when the clock was set back: what is due now lies behind. */
+	if (all || q->walk_all || mono_ms - q->walked_all_ms >= SCAN_MAX_MS ||
+	    now_ms < q->walk_at[SPOOL_NEW].due_ms) {
+		memset(q->walk_at, 0, sizeof(q->walk_at));
+		q->walked_all_ms = mono_ms;
+		q->walk_all = false;
 	}
-	q->walking = true;
+	for (enum spool_class c = 0; c < SPOOL_CLASSES; c++)
+		q->walking[c] = true;
+	lanes_wake(q, now_ms, all);
+	lanes_unstall(q);
 	work_pump(q);
-	if (q->walking)		/* full: results pump, this is for safety */
-		work_due_at(q, clock_wall_ms() + SCAN_FULL_MS);
+	work_due_at(q, INT64_MAX);
 }
 
 void
 queue_kick(struct queue *q)
 {
+	q->kicked = true;
+	q->skipped_ms = 0;
 	work_due_at(q, 0);
-}
-
-/* Mail that nobody tries, because it is held or because no worker takes it
- * long after its last attempt was due: only this ends it (RFC 5321
- * 4.5.4.1). */
-static void
-expire_untried(struct queue *q)
-{
-	int64_t now_ms = clock_wall_ms();
-	struct spool_delivery ds[BATCH];
-	struct envelope *env;
-	struct active *a;
-	size_t count;
-
-	if (spool_expired(q->spool, now_ms, ds, BATCH, &count) != ST_OK)
-		return;
-	for (size_t i = 0; i < count; i++) {
-		const struct outcome expired = outcome_expired(ds[i].held ?
-			"held by the operator" : "no process to deliver it");
-
-		if ((!ds[i].held && now_ms - ds[i].expires_ms <
-		    q->conf->retry.max_ms) || queue_is_active(q, ds[i].id) ||
-		    spool_envelope(q->spool, ds[i].message_id, ds[i].id,
-		    &env) != ST_OK)
-			continue;
-		a = active_new(q, &ds[i], env, 0);
-		for (size_t r = 0; r < env->rcpt_count; r++) {
-			a->results[r].rcpt_id = env->rcpts[r].id;
-			a->results[r].outcome = expired;
-			a->states[r] = ACTIVE_RESULT;
-		}
-		result_add_final(q, a);
-	}
-}
-
-static void
-on_expire(evutil_socket_t fd, short what, void *arg)
-{
-	struct queue *q = arg;
-	struct timeval tv = { .tv_sec = EXPIRE_MS / 1000 };
-
-	(void)fd;
-	(void)what;
-	expire_untried(q);
-	(void)event_add(q->expire_ev, &tv);
 }
 
 void
 work_init(struct queue *q)
 {
-	struct timeval tv = { .tv_sec = 1 };
-
 	q->due_ev = event_new(q->base, -1, 0, on_due, q);
-	q->expire_ev = event_new(q->base, -1, 0, on_expire, q);
-	(void)event_add(q->expire_ev, &tv);
+	q->pump_ev = event_new(q->base, -1, 0, on_pump, q);
+	q->damaged = table_new();
+	lanes_init(q);
 	queue_kick(q);
+}
+
+void
+work_clear(struct queue *q)
+{
+	lanes_clear(q);
+	table_free(&q->damaged);
+	event_free(q->pump_ev);
+	event_free(q->due_ev);
 }

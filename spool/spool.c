@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "base/table.h"
 #include "spool/spool_int.h"
 
 #define URL_PREFIX "sqlite:"
@@ -299,6 +300,8 @@ spool_open(const char *url, const struct spool_options *opt,
 	s = xcalloc(1, sizeof(*s));
 	s->dir = xstrdup(url + sizeof(URL_PREFIX) - 1);
 	s->opt = *opt;
+	s->touched = table_new();
+	TAILQ_INIT(&s->touches);
 	s->dir_fd = s->body_fd = s->lock_fd = -1;
 	st = open_all(s);
 	if (st != ST_OK) {
@@ -320,6 +323,8 @@ spool_close(struct spool **sp)
 	spool_rollback(s);
 	spool_finalize(s);
 	(void)sqlite3_close(s->db);
+	spool_touch_clear(s);
+	table_free(&s->touched);
 	free(s->added.list);
 	free(s->removed.list);
 	close_fd(&s->body_fd);
@@ -418,6 +423,8 @@ spool_commit(struct spool *s)
 		st = spool_body_files_sync(s);
 	if (st == ST_OK)
 		st = save_totals(s);
+	if (st == ST_OK)
+		st = spool_touch_save(s);
 	spool_step(s, "before-commit");
 	if (st != ST_OK)
 		return st;
@@ -427,6 +434,7 @@ spool_commit(struct spool *s)
 		return st;
 	s->commit_failed = false;
 	s->tx_open = s->totals_dirty = false;
+	spool_touch_clear(s);
 	spool_step(s, "after-commit");
 	spool_body_files_committed(s);
 	if (s->wal_pages >= (s->reserve_held ? WAL_PAGES_MAX : WAL_PAGES_FULL))
@@ -464,6 +472,7 @@ spool_rollback(struct spool *s)
 	s->committed.last_id = s->totals.last_id;
 	s->totals = s->committed;
 	s->totals_dirty = false;
+	spool_touch_clear(s);
 	(void)str_copy(s->error, sizeof(s->error), error);
 	/* What was done must still find room to be recorded. */
 	if (was_full)

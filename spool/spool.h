@@ -15,7 +15,8 @@
  *
  * On disk: message (envelope), body (small bodies) or a file body/<id>,
  * delivery (one per message and destination), recipient (only unfinished
- * ones), host_tls (policy_store.h).  ARCHITECTURE.md has the table of states
+ * ones), destination (counts and due times), destination_rule (dest_rule.h),
+ * host_tls (policy_store.h).  ARCHITECTURE.md has the table of states
  * and what a crash leaves.
  * The spool knows nothing of SMTP or TLS: outcomes are opaque text to it.
  */
@@ -100,21 +101,20 @@ struct spool_cursor {		/* start with zeroes */
 	uint64_t id;
 };
 
-/*
- * Deliveries due at now_ms in order (next_ms, id), after *cursor, not held,
- * at most max; *cursor moves past them.  The caller keeps track of what it has
- * taken: there is no lease on disk, a crash makes them due again.  Costs what
- * it gives, not what is queued.  A flush or release may make deliveries due
- * that lie before the cursor: start again from zeroes after either.
- */
-enum status spool_due(struct spool *, int64_t now_ms, struct spool_cursor *,
-	struct spool_delivery *out, size_t max, size_t *count_out) MUST_CHECK;
-/* When the next delivery after cursor becomes due; INT64_MAX for never. */
-enum status spool_next_due(struct spool *, const struct spool_cursor *,
-	int64_t *next_ms_out) MUST_CHECK;
-/* Deliveries whose expires_ms has passed, in whatever state (also held). */
+/* What is due: spool_lane.h. */
+/* ST_NOENT when it is gone. */
+enum status spool_delivery(struct spool *, uint64_t id,
+	struct spool_delivery *out) MUST_CHECK;
+
+/* Deliveries whose expires_ms has passed, in whatever state (also held), after
+ * *cursor (of expires_ms), which moves past them; NULL: from the start. */
 enum status spool_expired(struct spool *, int64_t now_ms,
-	struct spool_delivery *out, size_t max, size_t *count_out) MUST_CHECK;
+	struct spool_cursor *, struct spool_delivery *out, size_t max,
+	size_t *count_out) MUST_CHECK;
+/* Those of a destination, in order of ids, which is that of age. */
+enum status spool_deliveries_after(struct spool *, const char *destination,
+	uint64_t after_id, struct spool_delivery *out, size_t max,
+	size_t *count_out) MUST_CHECK;
 
 /* The deliveries of one message (after spool_add, for direct hand-over). */
 enum status spool_deliveries_of(struct spool *, uint64_t message_id,
@@ -186,11 +186,24 @@ enum spool_action {
 	SPOOL_RELEASE,		/* due when it was due before */
 	SPOOL_REMOVE		/* without a bounce */
 };
+/* Removes a message by its id, without looking at what may be damaged:
+ * for one that the actions above fail on or do not find.  *count_out grows by
+ * its deliveries. */
+enum status spool_purge(struct spool *, uint64_t message_id,
+	uint64_t *count_out) MUST_CHECK;
+
+struct spool_walk {		/* start with zeroes */
+	uint64_t message_from, delivery_after;
+};
 /* Applies to all matching deliveries; *count_out says how many.  With
  * filter->rcpt a removal takes that recipient alone, the other actions the
  * delivery that it belongs to. */
 enum status spool_act(struct spool *, const struct spool_filter *,
 	enum spool_action, int64_t now_ms, uint64_t *count_out) MUST_CHECK;
+/* The same, a bounded part at a time; *count_out grows. */
+enum status spool_act_slice(struct spool *, const struct spool_filter *,
+	enum spool_action, int64_t now_ms, struct spool_walk *,
+	uint64_t *count_out, bool *more_out) MUST_CHECK;
 
 /* Changes flags of the messages that have a matching recipient, as a whole;
  * *count_out says how many messages there are. */
@@ -209,12 +222,16 @@ enum status spool_stats(struct spool *, int64_t now_ms,
 
 struct spool_dest_stats {
 	char destination[256];
-	uint64_t deliveries;
+	uint64_t deliveries, held;
+	int64_t wait_ms;		/* spool_destination_wait(), or 0 */
 	int64_t oldest_received_ms;
 };
 /* The destinations with most deliveries. */
 enum status spool_top_destinations(struct spool *, struct spool_dest_stats *,
 	size_t max, size_t *count_out) MUST_CHECK;
+/* One of them; ST_NOENT when nothing is queued for it. */
+enum status spool_destination(struct spool *, const char *destination,
+	struct spool_dest_stats *out) MUST_CHECK;
 
 /* ---- housekeeping ---- */
 

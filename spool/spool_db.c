@@ -66,27 +66,82 @@ static const char *const stmt_sql[STMT_COUNT] = {
 	[STMT_BODY] = "SELECT data FROM body WHERE id = ?",
 	[STMT_BODY_KIND] = "SELECT body_file, size_bytes FROM message "
 		"WHERE id = ?",
-	/* Two steps: a flush gives very many the same next_ms, and an index
+	[STMT_DEST_GET] = "SELECT deliveries, held, wait_ms, new_ms, retry_ms "
+		"FROM destination WHERE name = ?",
+	[STMT_DEST_PUT] = "INSERT INTO destination (name, deliveries, held, "
+		"wait_ms, new_ms, retry_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6) "
+		"ON CONFLICT (name) DO UPDATE SET deliveries = ?2, held = ?3, "
+		"wait_ms = ?4, new_ms = ?5, retry_ms = ?6",
+	[STMT_DEST_DELETE] = "DELETE FROM destination WHERE name = ?",
+	[STMT_DEST_AFTER] = "SELECT name, deliveries FROM destination "
+		"WHERE name > ? ORDER BY name LIMIT 1",
+	[STMT_DEST_WAITING] = "SELECT name, wait_ms FROM destination "
+		"INDEXED BY destination_wait WHERE wait_ms > 0 AND name > ?1 "
+		"ORDER BY name LIMIT ?2",
+	[STMT_DEST_RECOUNT] = "SELECT count(*), coalesce(sum(held), 0) FROM "
+		"delivery INDEXED BY delivery_destination "
+		"WHERE destination = ?",
+	[STMT_DEST_ONE] = "SELECT name, deliveries, held, wait_ms, "
+		"coalesce((SELECT received_ms FROM delivery d INDEXED BY "
+		"delivery_destination WHERE d.destination = name "
+		"ORDER BY d.id LIMIT 1), 0) FROM destination WHERE name = ?",
+	[STMT_LANE_FIRST] = "SELECT next_ms FROM delivery "
+		"INDEXED BY delivery_lane WHERE destination = ?1 AND "
+		"retry = ?2 AND held = 0 ORDER BY next_ms LIMIT 1",
+	/* Two steps each: a flush gives very many the same time, and an index
 	 * search takes one range at a time. */
-	[STMT_DUE_SAME] = "SELECT " DELIVERY " FROM delivery d "
-		"INDEXED BY delivery_due WHERE d.held = 0 AND "
-		"d.next_ms = ?1 AND d.id > ?2 ORDER BY d.id LIMIT ?3",
-	[STMT_DUE_LATER] = "SELECT " DELIVERY " FROM delivery d "
-		"INDEXED BY delivery_due WHERE d.held = 0 AND "
-		"d.next_ms > ?1 AND d.next_ms <= ?2 "
-		"ORDER BY d.next_ms, d.id LIMIT ?3",
-	[STMT_DUE_COUNT] = "SELECT count(*) FROM (SELECT 1 FROM delivery "
-		"INDEXED BY delivery_due WHERE held = 0 AND next_ms <= ?1 "
-		"LIMIT ?2)",
+	[STMT_LANES_NEW_SAME] = "SELECT name, new_ms FROM destination "
+		"INDEXED BY destination_new WHERE new_ms = ?1 AND name > ?2 "
+		"ORDER BY name LIMIT ?3",
+	[STMT_LANES_NEW_LATER] = "SELECT name, new_ms FROM destination "
+		"INDEXED BY destination_new WHERE new_ms > ?1 AND "
+		"new_ms <= ?2 ORDER BY new_ms, name LIMIT ?3",
+	[STMT_LANES_RETRY_SAME] = "SELECT name, retry_ms FROM destination "
+		"INDEXED BY destination_retry WHERE retry_ms = ?1 AND "
+		"name > ?2 ORDER BY name LIMIT ?3",
+	[STMT_LANES_RETRY_LATER] = "SELECT name, retry_ms FROM destination "
+		"INDEXED BY destination_retry WHERE retry_ms > ?1 AND "
+		"retry_ms <= ?2 ORDER BY retry_ms, name LIMIT ?3",
+	[STMT_LANES_NEXT] = "SELECT min(coalesce((SELECT min(new_ms) FROM "
+		"destination INDEXED BY destination_new WHERE new_ms > ?1), "
+		"?2), coalesce((SELECT min(retry_ms) FROM destination "
+		"INDEXED BY destination_retry WHERE retry_ms > ?1), ?2))",
+	/* From the index alone: a row that is damaged stops none of the
+	 * others. */
+	[STMT_DUE_SAME] = "SELECT d.id, d.next_ms FROM delivery d "
+		"INDEXED BY delivery_lane WHERE d.destination = ?1 AND "
+		"d.retry = ?2 AND d.held = 0 AND "
+		"d.next_ms = ?3 AND d.id > ?4 ORDER BY d.id LIMIT ?5",
+	[STMT_DUE_LATER] = "SELECT d.id, d.next_ms FROM delivery d "
+		"INDEXED BY delivery_lane WHERE d.destination = ?1 AND "
+		"d.retry = ?2 AND d.held = 0 AND "
+		"d.next_ms > ?3 AND d.next_ms <= ?4 "
+		"ORDER BY d.next_ms, d.id LIMIT ?5",
+	[STMT_DUE_COUNT] = "SELECT count(*) FROM (SELECT 1 FROM "
+		"(SELECT name, 0 AS class FROM destination "
+		"INDEXED BY destination_new WHERE new_ms <= ?1 UNION ALL "
+		"SELECT name, 1 FROM destination INDEXED BY destination_retry "
+		"WHERE retry_ms <= ?1) l CROSS JOIN delivery d "
+		"INDEXED BY delivery_lane ON d.destination = l.name AND "
+		"d.retry = l.class AND d.held = 0 AND "
+		"d.next_ms <= ?1 LIMIT ?2)",
 	[STMT_NEXT_DUE] = "SELECT coalesce((SELECT next_ms FROM delivery "
-		"INDEXED BY delivery_due WHERE held = 0 AND next_ms = ?1 "
-		"AND id > ?2 LIMIT 1), (SELECT min(next_ms) FROM delivery "
-		"INDEXED BY delivery_due WHERE held = 0 AND next_ms > ?1), "
-		"?3)",
+		"INDEXED BY delivery_lane WHERE destination = ?1 AND "
+		"retry = ?2 AND held = 0 AND next_ms = ?3 "
+		"AND id > ?4 LIMIT 1), (SELECT min(next_ms) FROM delivery "
+		"INDEXED BY delivery_lane WHERE destination = ?1 AND "
+		"retry = ?2 AND held = 0 AND next_ms > ?3), ?5)",
 	[STMT_EXPIRED] = "SELECT " DELIVERY " FROM delivery d "
-		"INDEXED BY delivery_expires WHERE d.expires_ms <= ?1 "
-		"ORDER BY d.expires_ms, d.id LIMIT ?2",
-	[STMT_DELIVERY] = "SELECT message_id, held FROM delivery WHERE id = ?",
+		"INDEXED BY delivery_expires WHERE d.expires_ms <= ?1 AND "
+		"d.expires_ms >= ?2 AND (d.expires_ms > ?2 OR d.id > ?3) "
+		"ORDER BY d.expires_ms, d.id LIMIT ?4",
+	[STMT_DELIVERIES_AFTER] = "SELECT " DELIVERY " FROM delivery d "
+		"INDEXED BY delivery_destination WHERE d.destination = ?1 "
+		"AND d.id > ?2 ORDER BY d.id LIMIT ?3",
+	[STMT_DELIVERY] = "SELECT message_id, held, destination FROM delivery "
+		"WHERE id = ?",
+	[STMT_DELIVERY_ROW] = "SELECT " DELIVERY " FROM delivery d "
+		"WHERE d.id = ?",
 	[STMT_DELIVERIES_OF] = "SELECT " DELIVERY " FROM message m CROSS JOIN "
 		"delivery d ON d.id > m.id AND d.id <= m.last_id "
 		"WHERE m.id = ?1 ORDER BY d.id LIMIT ?2",
@@ -100,13 +155,17 @@ static const char *const stmt_sql[STMT_COUNT] = {
 		"WHERE delivery_id = ?1 AND address = ?2",
 	[STMT_RCPT_DELETE_ALL] = "DELETE FROM recipient WHERE delivery_id = ?",
 	[STMT_DELIVERY_DELETE] = "DELETE FROM delivery WHERE id = ?",
+	[STMT_DELIVERY_FIRST] = "SELECT id FROM delivery WHERE id > ?1 AND "
+		"id <= ?2 AND message_id = ?1 ORDER BY id LIMIT 1",
+	[STMT_MESSAGE_SIZE] = "SELECT size_bytes FROM message WHERE id = ?",
 	[STMT_DELIVERY_ANY] = "SELECT m.size_bytes, m.body_file, EXISTS "
 		"(SELECT 1 FROM delivery d WHERE d.id > m.id AND "
 		"d.id <= m.last_id) FROM message m WHERE m.id = ?",
 	[STMT_BODY_DELETE] = "DELETE FROM body WHERE id = ?",
 	[STMT_MESSAGE_DELETE] = "DELETE FROM message WHERE id = ?",
 	[STMT_RETRY] = "UPDATE delivery SET next_ms = ?2, "
-		"attempts = attempts + ?3, delay_noticed = delay_noticed | ?4, "
+		"attempts = attempts + ?3, retry = retry | ?3, "
+		"delay_noticed = delay_noticed | ?4, "
 		"text = coalesce(?5, text) WHERE id = ?1",
 	[STMT_FLUSH] = "UPDATE delivery SET next_ms = ?2 WHERE id = ?1",
 	[STMT_SET_HELD] = "UPDATE delivery SET held = ?2 WHERE id = ?1",
@@ -121,12 +180,29 @@ static const char *const stmt_sql[STMT_COUNT] = {
 		"ON m.id = d.message_id CROSS JOIN recipient r "
 		"ON r.delivery_id = d.id WHERE d.destination = ?3 AND "
 		"d.id > ?2 AND m.id > ?1 ORDER BY d.id, r.id",
-	[STMT_TOP] = "SELECT t.destination, t.count, d.received_ms FROM "
-		"(SELECT destination, count(*) AS count, min(id) AS first "
-		"FROM delivery INDEXED BY delivery_destination "
-		"GROUP BY destination ORDER BY count(*) DESC, destination "
-		"LIMIT ?1) t CROSS JOIN delivery d ON d.id = t.first "
-		"ORDER BY t.count DESC, t.destination",
+	/* Those with many in the order of the index; of the others, which may
+	 * be a million, the first few by name. */
+	[STMT_TOP] = "SELECT name, deliveries, held, wait_ms FROM (SELECT * "
+		"FROM (SELECT name, deliveries, held, wait_ms FROM "
+		"destination INDEXED BY destination_many WHERE "
+		"deliveries >= 10 ORDER BY deliveries DESC LIMIT ?1) "
+		"UNION ALL SELECT * FROM (SELECT name, deliveries, held, "
+		"wait_ms FROM destination ORDER BY name LIMIT 2000) "
+		"WHERE deliveries < 10) ORDER BY deliveries DESC, name "
+		"LIMIT ?1",
+	[STMT_TOP_OLDEST] = "SELECT received_ms FROM delivery "
+		"INDEXED BY delivery_destination WHERE destination = ? "
+		"ORDER BY id LIMIT 1",
+	[STMT_RULE_PUT] = "INSERT INTO destination_rule (host, name, paused, "
+		"connections, recipients, rate, rate_ms) VALUES (?1, ?2, ?3, "
+		"?4, ?5, ?6, ?7) ON CONFLICT (host, name) DO UPDATE SET "
+		"paused = ?3, connections = ?4, recipients = ?5, rate = ?6, "
+		"rate_ms = ?7",
+	[STMT_RULE_DELETE] = "DELETE FROM destination_rule "
+		"WHERE host = ? AND name = ?",
+	[STMT_RULE_LIST] = "SELECT host, name, paused, connections, "
+		"recipients, rate, rate_ms FROM destination_rule "
+		"ORDER BY host, name LIMIT ?",
 	[STMT_HOST_TLS_PUT] = "INSERT INTO host_tls (host, level, last_s) "
 		"VALUES (?1, ?2, ?3) ON CONFLICT (host) DO UPDATE SET "
 		"level = ?2, last_s = ?3",
@@ -219,6 +295,12 @@ static const char *const stmt_sql[STMT_COUNT] = {
 		"note FROM report_rua WHERE report = ? ORDER BY rua",
 	[STMT_RUA_DELETE] = "DELETE FROM report_rua WHERE report = ?",
 };
+
+const char *
+spool_stmt_sql(enum spool_stmt which)
+{
+	return stmt_sql[which];
+}
 
 enum status
 spool_fail(struct spool *s, enum status st, const char *fmt, ...)
@@ -378,6 +460,13 @@ void
 query_id(struct query *q, uint64_t id)
 {
 	query_int(q, id > INT64_MAX ? INT64_MAX : (int64_t)id);
+}
+
+void
+query_null(struct query *q)
+{
+	if (q->st == ST_OK)
+		q->bound++;	/* what is not bound is NULL */
 }
 
 void

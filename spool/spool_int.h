@@ -6,8 +6,10 @@
 #define SPOOL_SPOOL_INT_H
 
 #include <sqlite3.h>
+#include <sys/queue.h>
 
-#include "spool/spool.h"
+#include "spool/spool_lane.h"
+#include "spool/spool_stmt.h"
 
 #define SPOOL_APPLICATION_ID 0x536d4f75		/* "SmOu" */
 #define SPOOL_DB_NAME "queue.db"
@@ -16,89 +18,6 @@
 #define SPOOL_PAGE_BYTES 8192
 #define SPOOL_ERROR_MAX 512
 #define SPOOL_FILE_NAME_MAX 32
-
-/* Prepared once, kept; texts in spool_db.c. */
-enum spool_stmt {
-	STMT_BEGIN = 0,
-	STMT_COMMIT,
-	STMT_ROLLBACK,
-	STMT_TOTALS_LOAD,
-	STMT_TOTALS_SAVE,
-	STMT_META_GET,
-	STMT_META_SET,
-	STMT_FREELIST,
-	STMT_VACUUM,
-	STMT_VACUUM_LITTLE,
-	STMT_ADD_MESSAGE,
-	STMT_ADD_BODY,
-	STMT_ADD_DELIVERY,
-	STMT_ADD_RCPT,
-	STMT_MESSAGE,
-	STMT_MESSAGE_FIRST,
-	STMT_RCPTS_OF_DELIVERY,
-	STMT_RCPTS_OF_MESSAGE,
-	STMT_BODY,
-	STMT_BODY_KIND,
-	STMT_DUE_SAME,
-	STMT_DUE_LATER,
-	STMT_DUE_COUNT,
-	STMT_NEXT_DUE,
-	STMT_EXPIRED,
-	STMT_DELIVERY,
-	STMT_DELIVERIES_OF,
-	STMT_RCPT_ANY,
-	STMT_RCPT_SET_TEXT,
-	STMT_RCPT_DELETE,
-	STMT_RCPT_DELETE_ADDRESS,
-	STMT_RCPT_DELETE_ALL,
-	STMT_DELIVERY_DELETE,
-	STMT_DELIVERY_ANY,
-	STMT_BODY_DELETE,
-	STMT_MESSAGE_DELETE,
-	STMT_RETRY,
-	STMT_FLUSH,
-	STMT_SET_HELD,
-	STMT_SET_FLAGS,
-	STMT_WALK_ALL,
-	STMT_WALK_DESTINATION,
-	STMT_TOP,
-	STMT_HOST_TLS_PUT,
-	STMT_HOST_TLS_GET,
-	STMT_HOST_TLS_DELETE,
-	STMT_HOST_TLS_LIST,
-	STMT_HOST_TLS_COUNT,
-	STMT_HOST_TLS_OLDEST,
-	STMT_STS_PUT,
-	STMT_STS_GET,
-	STMT_STS_DELETE,
-	STMT_STS_LIST,
-	STMT_STS_DUE,
-	STMT_STS_STALE,
-	STMT_STS_EXCESS,
-	STMT_STS_COUNT,
-	STMT_STS_LIST_PUT,
-	STMT_STS_LIST_GET,
-	STMT_STS_LIST_PATHS,
-	STMT_STS_LIST_DELETE,
-	STMT_REPORT_PUT,
-	STMT_REPORT_MARK,
-	STMT_REPORT_GET,
-	STMT_REPORT_BY_ROW,
-	STMT_REPORT_DUE,
-	STMT_REPORT_NEXT_DUE,
-	STMT_REPORT_LIST,
-	STMT_REPORT_SIZES,
-	STMT_REPORT_COUNT,
-	STMT_REPORT_ASK_PAST,
-	STMT_REPORT_ASK_TODAY,
-	STMT_REPORT_ASK_RUA,
-	STMT_REPORT_OLDEST,
-	STMT_REPORT_DELETE,
-	STMT_RUA_PUT,
-	STMT_RUA_LIST,
-	STMT_RUA_DELETE,
-	STMT_COUNT
-};
 
 /* Kept in one row; written once per transaction. */
 struct spool_totals {
@@ -133,6 +52,8 @@ struct spool {
 	uint64_t last_token;
 	struct spool_totals totals, committed;
 	struct spool_file_ops added, removed;
+	struct table *touched;	/* destinations, by the open transaction */
+	TAILQ_HEAD(, touch) touches;
 	char error[SPOOL_ERROR_MAX];
 };
 
@@ -153,6 +74,7 @@ enum status spool_fail_db(struct spool *, int rc, const char *what);
 /* Unprepared SQL without results, for opening. */
 enum status spool_exec(struct spool *, const char *sql) MUST_CHECK;
 void spool_finalize(struct spool *);
+const char *spool_stmt_sql(enum spool_stmt);	/* for tests */
 
 /*
  * A statement in use.  Values are bound in order; the first fault sticks and
@@ -169,6 +91,7 @@ struct query {
 void query_start(struct query *, struct spool *, enum spool_stmt);
 void query_int(struct query *, int64_t);
 void query_id(struct query *, uint64_t);
+void query_null(struct query *);
 void query_text(struct query *, const char *);	/* NULL is NULL */
 void query_blob(struct query *, const void *, size_t);
 bool query_step(struct query *);		/* true: a row is there */
@@ -220,7 +143,26 @@ void spool_reserve_release(struct spool *);
 enum status spool_reserve_take(struct spool *) MUST_CHECK;
 enum status spool_reserve_open(struct spool *) MUST_CHECK;
 
+/* ---- spool_lane.c: what the open transaction does to a destination ---- */
+
+void spool_touch_added(struct spool *, const char *destination,
+	int64_t next_ms);
+/* Anything else: changes of its counts, and of what is due when. */
+void spool_touch(struct spool *, const char *destination, int deliveries,
+	int held);
+enum status spool_touch_save(struct spool *) MUST_CHECK;
+void spool_touch_clear(struct spool *);
+
 /* ---- shared by message, work and list ---- */
+
+struct spool_brief {
+	uint64_t message_id;
+	bool held;
+	char destination[256];
+};
+/* ST_NOENT when it is gone. */
+enum status spool_brief(struct spool *, uint64_t delivery_id,
+	struct spool_brief *out) MUST_CHECK;
 
 enum status spool_need_tx(struct spool *) MUST_CHECK;
 /* Reads the columns of a delivery, starting at the given one. */

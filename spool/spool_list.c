@@ -10,7 +10,8 @@
 #include "base/str.h"
 #include "spool/spool_int.h"
 
-#define SCAN_MAX 20000		/* rows looked at by one call of spool_list */
+#define SCAN_MAX 2000		/* rows looked at by one call of spool_list */
+#define SLICE_MAX 2000		/* the same for an action */
 #define BATCH 256		/* deliveries per round of spool_act */
 
 struct walk {
@@ -130,29 +131,34 @@ struct act {
 	struct spool *s;
 	const struct spool_filter *filter;
 	int64_t now_ms;
-	uint64_t message_from;	/* message and delivery looked at last */
-	uint64_t delivery_after;
+	struct spool_walk at;		/* looked at last */
 	struct match matches[BATCH];
 	size_t count;
+	bool more;
 };
 
-/* The next deliveries that match; count == BATCH when there may be more.  The
- * query ends before anything is changed. */
+/* The next deliveries that match.  The query ends before anything is
+ * changed. */
 static enum status
 act_collect(struct act *a)
 {
+	size_t scanned = 0;
 	struct walk w;
 
 	a->count = 0;
-	walk_start(&w, a->s, a->filter, a->message_from == 0 ? 0 :
-		a->message_from - 1, a->delivery_after);
+	a->more = false;
+	walk_start(&w, a->s, a->filter, a->at.message_from == 0 ? 0 :
+		a->at.message_from - 1, a->at.delivery_after);
 	while (walk_step(&w)) {
 		const struct spool_delivery *d = &w.row.delivery;
 
-		if (d->id != a->delivery_after && a->count == BATCH)
+		if (d->id != a->at.delivery_after && (a->count == BATCH ||
+		    scanned++ >= SLICE_MAX)) {
+			a->more = true;
 			break;
-		a->message_from = d->message_id;
-		a->delivery_after = d->id;
+		}
+		a->at.message_from = d->message_id;
+		a->at.delivery_after = d->id;
 		if (walk_matches(&w) && (a->count == 0 ||
 		    a->matches[a->count - 1].id != d->id))
 			a->matches[a->count++] = (struct match){
@@ -162,11 +168,30 @@ act_collect(struct act *a)
 	return query_end(&w.q);
 }
 
+/* The destination of a delivery, for spool_touch(). */
+static enum status
+touch(struct act *a, const struct match *m, int held)
+{
+	struct spool_brief d;
+	enum status st = spool_brief(a->s, m->id, &d);
+
+	if (st == ST_OK)
+		spool_touch(a->s, d.destination, 0, held);
+	return st;
+}
+
 static enum status
 act_flush(struct act *a, const struct match *m)
 {
+	struct spool_brief d;
+	enum status st = spool_brief(a->s, m->id, &d);
 	struct query q;
 
+	/* Also what waits because its destination was down. */
+	if (st == ST_OK)
+		st = spool_destination_wait(a->s, d.destination, 0);
+	if (st != ST_OK)
+		return st;
 	query_start(&q, a->s, STMT_FLUSH);
 	query_id(&q, m->id);
 	query_int(&q, a->now_ms);
@@ -176,10 +201,14 @@ act_flush(struct act *a, const struct match *m)
 static enum status
 set_held(struct act *a, const struct match *m, bool held)
 {
+	enum status st;
 	struct query q;
 
 	if (m->held == held)
 		return ST_OK;
+	st = touch(a, m, held ? 1 : -1);
+	if (st != ST_OK)
+		return st;
 	query_start(&q, a->s, STMT_SET_HELD);
 	query_id(&q, m->id);
 	query_int(&q, held);
@@ -219,8 +248,9 @@ act_remove(struct act *a, const struct match *m)
 }
 
 enum status
-spool_act(struct spool *s, const struct spool_filter *filter,
-	enum spool_action action, int64_t now_ms, uint64_t *count_out)
+spool_act_slice(struct spool *s, const struct spool_filter *filter,
+	enum spool_action action, int64_t now_ms, struct spool_walk *at,
+	uint64_t *count_out, bool *more_out)
 {
 	static enum status (*const actions[])(struct act *,
 		const struct match *) = {
@@ -229,19 +259,33 @@ spool_act(struct spool *s, const struct spool_filter *filter,
 		[SPOOL_RELEASE] = act_release,
 		[SPOOL_REMOVE] = act_remove,
 	};
-	struct act a = { .s = s, .filter = filter, .now_ms = now_ms };
+	struct act a = { .s = s, .filter = filter, .now_ms = now_ms,
+		.at = *at };
 	enum status st = spool_need_tx(s);
 
-	*count_out = 0;
-	while (st == ST_OK) {
+	if (st == ST_OK)
 		st = act_collect(&a);
-		for (size_t i = 0; st == ST_OK && i < a.count; i++)
-			st = actions[action](&a, &a.matches[i]);
-		*count_out += a.count;
-		if (a.count < BATCH)
-			break;
-	}
+	for (size_t i = 0; st == ST_OK && i < a.count; i++)
+		st = actions[action](&a, &a.matches[i]);
+	*count_out += a.count;
+	*more_out = a.more;
+	*at = a.at;
 	spool_step(s, "acted");
+	return st;
+}
+
+enum status
+spool_act(struct spool *s, const struct spool_filter *filter,
+	enum spool_action action, int64_t now_ms, uint64_t *count_out)
+{
+	struct spool_walk at = { 0 };
+	enum status st = ST_OK;
+	bool more = true;
+
+	*count_out = 0;
+	while (st == ST_OK && more)
+		st = spool_act_slice(s, filter, action, now_ms, &at, count_out,
+			&more);
 	return st;
 }
 
@@ -269,7 +313,7 @@ spool_set_flags(struct spool *s, const struct spool_filter *filter,
 			st = query_run(&q);
 			(*count_out)++;
 		}
-		if (a.count < BATCH)
+		if (!a.more)
 			break;
 	}
 	spool_step(s, "flagged");
@@ -311,6 +355,16 @@ spool_stats(struct spool *s, int64_t now_ms, struct spool_stats *out)
 	return oldest_received(s, &out->oldest_received_ms);
 }
 
+static void
+dest_read(struct query *q, struct spool_dest_stats *out)
+{
+	(void)str_copy(out->destination, sizeof(out->destination),
+		query_col_text(q, 0));
+	out->deliveries = query_col_id(q, 1);
+	out->held = query_col_id(q, 2);
+	out->wait_ms = query_col(q, 3);
+}
+
 enum status
 spool_top_destinations(struct spool *s, struct spool_dest_stats *out,
 	size_t max, size_t *count_out)
@@ -318,16 +372,40 @@ spool_top_destinations(struct spool *s, struct spool_dest_stats *out,
 	struct query q;
 	size_t count = 0;
 
+	*count_out = 0;
 	query_start(&q, s, STMT_TOP);
 	query_int(&q, max > INT32_MAX ? INT32_MAX : (int64_t)max);
-	while (count < max && query_step(&q)) {
-		struct spool_dest_stats *d = &out[count++];
-
-		(void)str_copy(d->destination, sizeof(d->destination),
-			query_col_text(&q, 0));
-		d->deliveries = query_col_id(&q, 1);
-		d->oldest_received_ms = query_col(&q, 2);
+	while (count < max && query_step(&q))
+		dest_read(&q, &out[count++]);
+	if (query_end(&q) != ST_OK)
+		return q.st;
+	for (size_t i = 0; i < count; i++) {
+		query_start(&q, s, STMT_TOP_OLDEST);
+		query_text(&q, out[i].destination);
+		out[i].oldest_received_ms = query_step(&q) ?
+			query_col(&q, 0) : 0;
+		if (query_end(&q) != ST_OK)
+			return q.st;
 	}
-	*count_out = query_end(&q) == ST_OK ? count : 0;
-	return q.st;
+	*count_out = count;
+	return ST_OK;
+}
+
+enum status
+spool_destination(struct spool *s, const char *destination,
+	struct spool_dest_stats *out)
+{
+	struct query q;
+	bool there;
+
+	query_start(&q, s, STMT_DEST_ONE);
+	query_text(&q, destination);
+	there = query_step(&q);
+	if (there) {
+		dest_read(&q, out);
+		out->oldest_received_ms = query_col(&q, 4);
+	}
+	if (query_end(&q) != ST_OK)
+		return q.st;
+	return there ? ST_OK : ST_NOENT;
 }

@@ -102,6 +102,8 @@ add_delivery(struct add *a, const struct envelope_rcpt *rcpt, uint64_t id)
 	query_int(&q, a->expires_ms);
 	query_text(&q, rcpt->destination);
 	a->s->totals.deliveries++;
+	spool_touch_added(a->s, rcpt->destination,
+		a->next_ms < 0 ? 0 : a->next_ms);
 	return query_run(&q);
 }
 
@@ -374,6 +376,71 @@ remove_message(struct spool *s, uint64_t id, uint64_t size_bytes, bool in_file)
 	return st;
 }
 
+/* A message's deliveries and recipients have the ids behind its own. */
+#define IDS_MAX (2 * ENVELOPE_RCPTS_MAX)
+
+static enum status
+purge_delivery(struct spool *s, uint64_t message_id, bool *there_out)
+{
+	struct spool_brief d;
+	uint64_t id = 0;
+	enum status st;
+	struct query q;
+
+	query_start(&q, s, STMT_DELIVERY_FIRST);
+	query_id(&q, message_id);
+	query_id(&q, message_id + IDS_MAX);
+	*there_out = query_step(&q);
+	if (*there_out)
+		id = query_col_id(&q, 0);
+	st = query_end(&q);
+	if (st != ST_OK || !*there_out)
+		return st;
+	st = spool_brief(s, id, &d);
+	if (st == ST_OK)
+		st = delete_by_id(s, STMT_RCPT_DELETE_ALL, id);
+	if (st != ST_OK)
+		return st;
+	s->totals.recipients -= sqlite3_changes64(s->db);
+	s->totals.deliveries--;
+	s->totals.held -= d.held;
+	s->totals_dirty = true;
+	spool_touch(s, d.destination, -1, -(int)d.held);
+	return delete_by_id(s, STMT_DELIVERY_DELETE, id);
+}
+
+enum status
+spool_purge(struct spool *s, uint64_t message_id, uint64_t *count_out)
+{
+	enum status st = spool_need_tx(s);
+	bool there = true;
+	uint64_t count = 0;
+	struct query q;
+
+	while (st == ST_OK && there) {
+		st = purge_delivery(s, message_id, &there);
+		count += there;
+	}
+	*count_out += count;
+	if (st != ST_OK)
+		return st;
+	query_start(&q, s, STMT_MESSAGE_SIZE);
+	query_id(&q, message_id);
+	if (query_step(&q))
+		s->totals.bytes -= query_col(&q, 0);
+	else if (count == 0)
+		return query_end(&q);
+	s->totals.messages--;
+	st = query_end(&q);
+	if (st == ST_OK)
+		st = delete_by_id(s, STMT_BODY_DELETE, message_id);
+	if (st == ST_OK)
+		st = delete_by_id(s, STMT_MESSAGE_DELETE, message_id);
+	spool_body_file_remove(s, message_id);
+	s->totals_dirty = true;
+	return st;
+}
+
 static enum status
 prune_message(struct spool *s, uint64_t id)
 {
@@ -412,28 +479,41 @@ has_rcpts(struct spool *s, uint64_t delivery_id, bool *there_out)
 }
 
 enum status
-spool_delivery_prune(struct spool *s, uint64_t delivery_id)
+spool_brief(struct spool *s, uint64_t delivery_id, struct spool_brief *out)
 {
-	uint64_t message_id = 0;
-	bool there = false, held = false;
 	struct query q;
-	enum status st = has_rcpts(s, delivery_id, &there);
+	bool there;
 
-	if (st != ST_OK || there)
-		return st;
 	query_start(&q, s, STMT_DELIVERY);
 	query_id(&q, delivery_id);
 	there = query_step(&q);
 	if (there) {
-		message_id = query_col_id(&q, 0);
-		held = query_col(&q, 1) != 0;
+		out->message_id = query_col_id(&q, 0);
+		out->held = query_col(&q, 1) != 0;
+		(void)str_copy(out->destination, sizeof(out->destination),
+			query_col_text(&q, 2));
 	}
-	st = query_end(&q);
-	if (st != ST_OK || !there)
+	if (query_end(&q) != ST_OK)
+		return q.st;
+	return there ? ST_OK : ST_NOENT;
+}
+
+enum status
+spool_delivery_prune(struct spool *s, uint64_t delivery_id)
+{
+	struct spool_brief d;
+	bool there = false;
+	enum status st = has_rcpts(s, delivery_id, &there);
+
+	if (st != ST_OK || there)
 		return st;
+	st = spool_brief(s, delivery_id, &d);
+	if (st != ST_OK)
+		return st == ST_NOENT ? ST_OK : st;
 	st = delete_by_id(s, STMT_DELIVERY_DELETE, delivery_id);
 	s->totals.deliveries--;
-	s->totals.held -= held;
+	s->totals.held -= d.held;
 	s->totals_dirty = true;
-	return st == ST_OK ? prune_message(s, message_id) : st;
+	spool_touch(s, d.destination, -1, -(int)d.held);
+	return st == ST_OK ? prune_message(s, d.message_id) : st;
 }

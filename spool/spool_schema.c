@@ -85,12 +85,45 @@ static const char schema_report[] =
 	" note TEXT NOT NULL, PRIMARY KEY (report, rua))"
 	" STRICT, WITHOUT ROWID;";
 
+/* Work by destination: counts, when each is due, what the operator set.
+ * retry, which is attempts > 0, tells new mail from mail that is tried again;
+ * to an expression SQLite makes no index that answers alone. */
+static const char schema_queue[] =
+	"CREATE TABLE destination (name TEXT PRIMARY KEY,"
+	" deliveries INTEGER NOT NULL, held INTEGER NOT NULL,"
+	" wait_ms INTEGER NOT NULL DEFAULT 0, new_ms INTEGER,"
+	" retry_ms INTEGER) STRICT, WITHOUT ROWID;"
+	"INSERT INTO destination (name, deliveries, held, new_ms, retry_ms)"
+	" SELECT destination, count(*), sum(held),"
+	" min(CASE WHEN held = 0 AND attempts = 0 THEN next_ms END),"
+	" min(CASE WHEN held = 0 AND attempts > 0 THEN next_ms END)"
+	" FROM delivery INDEXED BY delivery_destination GROUP BY destination;"
+	"CREATE INDEX destination_new ON destination (new_ms)"
+	" WHERE new_ms IS NOT NULL;"
+	"CREATE INDEX destination_retry ON destination (retry_ms)"
+	" WHERE retry_ms IS NOT NULL;"
+	"CREATE INDEX destination_wait ON destination (name)"
+	" WHERE wait_ms > 0;"
+	"CREATE INDEX destination_many ON destination (deliveries)"
+	" WHERE deliveries >= 10;"
+	"DROP INDEX delivery_due;"
+	"ALTER TABLE delivery ADD COLUMN retry INTEGER NOT NULL DEFAULT 0;"
+	"UPDATE delivery SET retry = 1 WHERE attempts > 0;"
+	"CREATE INDEX delivery_lane ON delivery"
+	" (held, destination, retry, next_ms) WHERE held = 0;"
+	"CREATE TABLE destination_rule (host INTEGER NOT NULL,"
+	" name TEXT NOT NULL, paused INTEGER NOT NULL,"
+	" connections INTEGER NOT NULL, recipients INTEGER NOT NULL,"
+	" rate INTEGER NOT NULL, rate_ms INTEGER NOT NULL,"
+	" PRIMARY KEY (host, name)) STRICT, WITHOUT ROWID;";
+
 /* Never change a step that was released: add one. */
 static const struct spool_migration migrations[] = {
 	{ schema_1 },
 	{ schema_2 },
 	{ schema_sts },
 	{ schema_report },
+	{ schema_queue },
 };
 #define SCHEMA_VERSION ((int)(sizeof(migrations) / sizeof(migrations[0])))
 
@@ -108,10 +141,10 @@ static const char probe_sql[] =
 	" (SELECT min(id) FROM delivery), (SELECT max(id) FROM delivery),"
 	" (SELECT min(delivery_id) FROM recipient),"
 	" (SELECT max(delivery_id) FROM recipient),"
-	" (SELECT min(next_ms) FROM delivery INDEXED BY delivery_due"
-	"  WHERE held = 0),"
-	" (SELECT max(next_ms) FROM delivery INDEXED BY delivery_due"
-	"  WHERE held = 0),"
+	" (SELECT destination FROM delivery INDEXED BY delivery_lane"
+	"  WHERE held = 0 ORDER BY destination LIMIT 1),"
+	" (SELECT destination FROM delivery INDEXED BY delivery_lane"
+	"  WHERE held = 0 ORDER BY destination DESC LIMIT 1),"
 	" (SELECT min(expires_ms) FROM delivery INDEXED BY delivery_expires),"
 	" (SELECT max(expires_ms) FROM delivery INDEXED BY delivery_expires),"
 	" (SELECT min(destination) FROM delivery"
@@ -138,7 +171,22 @@ static const char probe_sql[] =
 	"  WHERE state < 2),"
 	" (SELECT min(day_s) FROM report_day INDEXED BY report_size),"
 	" (SELECT min(report) FROM report_rua),"
-	" (SELECT max(report) FROM report_rua)";
+	" (SELECT max(report) FROM report_rua),"
+	" (SELECT min(name) FROM destination),"
+	" (SELECT max(name) FROM destination),"
+	" (SELECT min(new_ms) FROM destination INDEXED BY destination_new"
+	"  WHERE new_ms IS NOT NULL),"
+	" (SELECT max(new_ms) FROM destination INDEXED BY destination_new"
+	"  WHERE new_ms IS NOT NULL),"
+	" (SELECT min(retry_ms) FROM destination"
+	"  INDEXED BY destination_retry WHERE retry_ms IS NOT NULL),"
+	" (SELECT max(retry_ms) FROM destination"
+	"  INDEXED BY destination_retry WHERE retry_ms IS NOT NULL),"
+	" (SELECT max(deliveries) FROM destination"
+	"  INDEXED BY destination_many WHERE deliveries >= 10),"
+	" (SELECT min(name) FROM destination INDEXED BY destination_wait"
+	"  WHERE wait_ms > 0),"
+	" (SELECT count(*) FROM destination_rule)";
 #define PROBE_LAST_ID 15
 
 /* First column of the first row; `text` NULL: as a number. */

@@ -40,59 +40,53 @@ limit_of(size_t max)
 }
 
 enum status
-spool_due(struct spool *s, int64_t now_ms, struct spool_cursor *cursor,
-	struct spool_delivery *out, size_t max, size_t *count_out)
+spool_delivery(struct spool *s, uint64_t id, struct spool_delivery *out)
 {
 	struct query q;
-	enum status st = ST_OK;
+	size_t count = 0;
+	enum status st;
+
+	query_start(&q, s, STMT_DELIVERY_ROW);
+	query_id(&q, id);
+	st = collect(&q, out, 1, &count);
+	return st != ST_OK || count > 0 ? st : ST_NOENT;
+}
+
+enum status
+spool_expired(struct spool *s, int64_t now_ms, struct spool_cursor *cursor,
+	struct spool_delivery *out, size_t max, size_t *count_out)
+{
+	struct spool_cursor at = { 0 };
+	struct query q;
+	enum status st;
 
 	*count_out = 0;
-	if (cursor->next_ms <= now_ms) {
-		query_start(&q, s, STMT_DUE_SAME);
-		query_int(&q, cursor->next_ms);
-		query_id(&q, cursor->id);
-		query_int(&q, limit_of(max));
-		st = collect(&q, out, max, count_out);
-	}
-	if (st == ST_OK && *count_out < max) {
-		query_start(&q, s, STMT_DUE_LATER);
-		query_int(&q, cursor->next_ms);
-		query_int(&q, now_ms);
-		query_int(&q, limit_of(max - *count_out));
-		st = collect(&q, out, max, count_out);
-	}
-	if (st == ST_OK && *count_out > 0) {
-		cursor->next_ms = out[*count_out - 1].next_ms;
+	if (cursor != NULL)
+		at = *cursor;
+	query_start(&q, s, STMT_EXPIRED);
+	query_int(&q, now_ms);
+	query_int(&q, at.next_ms);
+	query_id(&q, at.id);
+	query_int(&q, limit_of(max));
+	st = collect(&q, out, max, count_out);
+	if (cursor != NULL && *count_out > 0) {
+		cursor->next_ms = out[*count_out - 1].expires_ms;
 		cursor->id = out[*count_out - 1].id;
 	}
 	return st;
 }
 
 enum status
-spool_next_due(struct spool *s, const struct spool_cursor *cursor,
-	int64_t *next_ms_out)
-{
-	struct query q;
-
-	*next_ms_out = INT64_MAX;
-	query_start(&q, s, STMT_NEXT_DUE);
-	query_int(&q, cursor->next_ms);
-	query_id(&q, cursor->id);
-	query_int(&q, INT64_MAX);
-	if (query_step(&q))
-		*next_ms_out = query_col(&q, 0);
-	return query_end(&q);
-}
-
-enum status
-spool_expired(struct spool *s, int64_t now_ms, struct spool_delivery *out,
-	size_t max, size_t *count_out)
+spool_deliveries_after(struct spool *s, const char *destination,
+	uint64_t after_id, struct spool_delivery *out, size_t max,
+	size_t *count_out)
 {
 	struct query q;
 
 	*count_out = 0;
-	query_start(&q, s, STMT_EXPIRED);
-	query_int(&q, now_ms);
+	query_start(&q, s, STMT_DELIVERIES_AFTER);
+	query_text(&q, destination);
+	query_id(&q, after_id);
 	query_int(&q, limit_of(max));
 	return collect(&q, out, max, count_out);
 }
@@ -175,11 +169,15 @@ spool_retry(struct spool *s, uint64_t delivery_id, int64_t next_ms,
 	bool count_attempt, bool delay_noticed, const char *text)
 {
 	char kept[SPOOL_TEXT_MAX];
+	struct spool_brief d;
 	struct query q;
 	enum status st = spool_need_tx(s);
 
+	if (st == ST_OK)
+		st = spool_brief(s, delivery_id, &d);
 	if (st != ST_OK)
-		return st;
+		return st == ST_NOENT ? ST_OK : st;
+	spool_touch(s, d.destination, 0, 0);
 	query_start(&q, s, STMT_RETRY);
 	query_id(&q, delivery_id);
 	query_int(&q, next_ms < 0 ? 0 : next_ms);

@@ -832,8 +832,12 @@ test_long_walk(void **state)
 {
 	(void)state;
 	fq_worker = 0;
-	for (int i = 0; i < 1900; i++)
-		fq_submit("s@x.example", "a@y.example");
+	for (int i = 0; i < 1900; i++) {
+		char rcpt[32];
+
+		(void)snprintf(rcpt, sizeof(rcpt), "a@y%d.example", i / 10);
+		fq_submit("s@x.example", rcpt);
+	}
 	fq_turn();
 	for (int i = 0; i < 20; i++) {
 		(void)usleep(25000);

@@ -217,7 +217,7 @@ use_reads(struct spool *s, unsigned *damaged)
 	st[0] = spool_stats(s, T0, &stats);
 	st[1] = spool_top_destinations(s, top, 4, &count);
 	st[2] = spool_list(s, &test_any, &after, 1000, on_row, &count, &more);
-	st[3] = spool_expired(s, INT64_MAX, d, 200, &count);
+	st[3] = spool_expired(s, INT64_MAX, NULL, d, 200, &count);
 	for (size_t i = 0; i < 4; i++) {
 		assert_true(tolerable(st[i]));
 		*damaged += st[i] == ST_CORRUPT;
@@ -233,7 +233,7 @@ use_all(struct spool *s, unsigned *damaged)
 	enum status st;
 
 	use_reads(s, damaged);
-	st = spool_due(s, T0, &cursor, d, 200, &count);
+	st = test_all_due(s, T0, &cursor, d, 200, &count);
 	assert_true(tolerable(st));
 	*damaged += st == ST_CORRUPT;
 	for (size_t i = 0; i < count; i++) {
@@ -327,7 +327,7 @@ static const struct sql_case {
 	{ "totals negative", "UPDATE totals SET messages = -1", "unexpected" },
 	{ "ids beyond the mark", "UPDATE totals SET last_id = 5", "above" },
 	{ "a table lost", "DROP TABLE recipient", "recipient" },
-	{ "an index lost", "DROP INDEX delivery_due", "delivery_due" },
+	{ "an index lost", "DROP INDEX delivery_lane", "delivery_lane" },
 	{ "version lost", "PRAGMA user_version = 0", "version 0" },
 };
 
@@ -496,6 +496,41 @@ test_migration(void **state)
 	must_refuse(*state, ST_DENIED, "newer");
 }
 
+/* Back to before work went by destination. */
+#define FROM_3 "DROP TABLE destination; DROP TABLE destination_rule;" \
+	"DROP INDEX delivery_lane;" \
+	"ALTER TABLE delivery DROP COLUMN retry;" \
+	"CREATE INDEX delivery_due ON delivery (next_ms) WHERE held = 0;"
+
+static void
+test_from_version_2(void **state)
+{
+	struct spool_filter f = { .destination = "one.test", .held = -1 };
+	struct spool_dest_stats d;
+	struct spool *s;
+	uint64_t id;
+
+	s = test_open(*state);
+	id = test_add(s, "a@one.test", "x");
+	(void)test_add(s, "a@one.test b@two.test", "x");
+	assert_int_equal(spool_begin(s), ST_OK);
+	assert_int_equal(spool_retry(s, test_delivery(s, id).id, T0 + 7, true,
+		false, "x"), ST_OK);
+	assert_int_equal(spool_commit(s), ST_OK);
+	f.message_id = test_add(s, "a@one.test", "x");
+	assert_int_equal(test_act(s, &f, SPOOL_HOLD), 1);
+	spool_close(&s);
+	run_sql(*state, "DROP TABLE sts_policy; DROP TABLE sts_list; "
+		"DROP TABLE report_day; DROP TABLE report_rua; " FROM_3
+		"PRAGMA user_version = 2");
+	s = test_open(*state);
+	assert_int_equal(spool_destination(s, "one.test", &d), ST_OK);
+	assert_int_equal(d.deliveries, 3);
+	assert_int_equal(d.held, 1);
+	test_check_totals(s);
+	spool_close(&s);
+}
+
 /* A queue of version 1, before hosts were remembered. */
 static void
 test_from_version_1(void **state)
@@ -508,7 +543,7 @@ test_from_version_1(void **state)
 	make_queue(*state);
 	run_sql(*state, "DROP TABLE host_tls; DROP TABLE sts_policy; "
 		"DROP TABLE sts_list; DROP TABLE report_day; "
-		"DROP TABLE report_rua; PRAGMA user_version = 1");
+		"DROP TABLE report_rua; " FROM_3 "PRAGMA user_version = 1");
 	(void)spool_migrations(&now);
 	s = test_open(*state);
 	assert_int_equal(pragma(s, "PRAGMA user_version"), now);
@@ -536,7 +571,7 @@ main(void)
 		T(test_each_page_at_open), T(test_each_page_in_use),
 		T(test_rows), T(test_bodies), T(test_foreign), T(test_newer),
 		T(test_modes), T(test_migration),
-		T(test_from_version_1),
+		T(test_from_version_1), T(test_from_version_2),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

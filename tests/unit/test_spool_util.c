@@ -248,7 +248,24 @@ test_check_totals(struct spool *s)
 		"message WHERE body_file = 0)",
 		"SELECT count(*) FROM message, totals t WHERE "
 		"message.last_id > t.last_id",
+		/* Counts and due times of destinations, against a recount. */
+		"SELECT count(*) FROM destination t WHERE t.deliveries != "
+		"(SELECT count(*) FROM delivery d WHERE d.destination = "
+		"t.name) OR t.held != (SELECT count(*) FROM delivery d WHERE "
+		"d.destination = t.name AND d.held != 0)",
+		"SELECT count(*) FROM delivery WHERE retry != (attempts > 0)",
+		"SELECT count(*) FROM delivery WHERE destination NOT IN "
+		"(SELECT name FROM destination)",
+		"SELECT count(*) FROM destination t WHERE t.wait_ms = 0 AND "
+		"(t.new_ms IS NOT (SELECT min(next_ms) FROM delivery d WHERE "
+		"d.destination = t.name AND d.held = 0 AND d.attempts = 0) "
+		"OR t.retry_ms IS NOT (SELECT min(next_ms) FROM delivery d "
+		"WHERE d.destination = t.name AND d.held = 0 AND "
+		"d.attempts > 0))",
 	};
+	size_t mended = 0;
+	char name[256] = "";
+	bool more = true;
 	struct spool_stats st;
 
 	assert_int_equal(spool_stats(s, INT64_MAX, &st), ST_OK);
@@ -261,11 +278,101 @@ test_check_totals(struct spool *s)
 	assert_int_equal(st.held, count_of(s,
 		"SELECT count(*) FROM delivery WHERE held != 0"));
 	assert_int_equal(st.due, count_of(s,
-		"SELECT count(*) FROM delivery WHERE held = 0"));
+		"SELECT count(*) FROM delivery d WHERE held = 0 AND NOT "
+		"EXISTS (SELECT 1 FROM destination WHERE "
+		"name = d.destination AND wait_ms = 9223372036854775807)"));
 	assert_int_equal(st.bytes, count_of(s,
 		"SELECT coalesce(sum(size_bytes), 0) FROM message"));
 	for (size_t i = 0; i < sizeof(zero) / sizeof(zero[0]); i++)
 		assert_int_equal(count_of(s, zero[i]), 0);
+	/* The counts are mended in a transaction. */
+	while (more && !spool_broken(s)) {
+		assert_int_equal(spool_begin(s), ST_OK);
+		assert_int_equal(spool_recheck(s, name, 10, &mended, &more),
+			ST_OK);
+		assert_int_equal(mended, 0);
+		assert_int_equal(spool_commit(s), ST_OK);
+	}
+}
+
+static int
+compare_due(const void *left, const void *right)
+{
+	const struct spool_delivery *a = left, *b = right;
+
+	if (a->next_ms != b->next_ms)
+		return a->next_ms < b->next_ms ? -1 : 1;
+	return (a->id > b->id) - (a->id < b->id);
+}
+
+#define DUE_MAX 20000
+
+static enum status
+lane_due(struct spool *s, const char *destination, enum spool_class class,
+	int64_t now_ms, struct spool_delivery *all, size_t *n)
+{
+	struct spool_cursor cursor = { 0 };
+	struct spool_due due[7];
+	size_t count = 0;
+	enum status st;
+
+	do {
+		st = spool_lane_due(s, destination, class, now_ms, &cursor,
+			due, 7, &count);
+		for (size_t i = 0; st == ST_OK && i < count; i++) {
+			assert_true(*n < DUE_MAX);
+			st = spool_delivery(s, due[i].id, &all[(*n)++]);
+		}
+	} while (st == ST_OK && count == 7);
+	return st;
+}
+
+enum status
+test_all_due(struct spool *s, int64_t now_ms, struct spool_cursor *cursor,
+	struct spool_delivery *out, size_t max, size_t *count_out)
+{
+	struct spool_delivery *all = xcalloc(DUE_MAX, sizeof(all[0]));
+	enum status st = ST_OK;
+	size_t n = 0;
+
+	*count_out = 0;
+	for (enum spool_class c = 0; c < SPOOL_CLASSES; c++) {
+		struct spool_lane at = { 0 }, lanes[3];
+		size_t count = 3;
+
+		while (st == ST_OK && count == 3) {
+			st = spool_lanes(s, c, now_ms, &at, lanes, 3, &count);
+			for (size_t i = 0; st == ST_OK && i < count; i++)
+				st = lane_due(s, lanes[i].destination, c,
+					now_ms, all, &n);
+		}
+	}
+	qsort(all, n, sizeof(all[0]), compare_due);
+	for (size_t i = 0; i < n && *count_out < max; i++) {
+		if (all[i].next_ms < cursor->next_ms ||
+		    (all[i].next_ms == cursor->next_ms &&
+		    all[i].id <= cursor->id))
+			continue;
+		out[(*count_out)++] = all[i];
+	}
+	if (*count_out > 0) {
+		cursor->next_ms = out[*count_out - 1].next_ms;
+		cursor->id = out[*count_out - 1].id;
+	}
+	free(all);
+	return st;
+}
+
+int64_t
+test_next_due(struct spool *s, const struct spool_cursor *cursor)
+{
+	struct spool_cursor at = *cursor;
+	struct spool_delivery d;
+	size_t count;
+
+	assert_int_equal(test_all_due(s, INT64_MAX - 1, &at, &d, 1, &count),
+		ST_OK);
+	return count > 0 ? d.next_ms : INT64_MAX;
 }
 
 uint64_t

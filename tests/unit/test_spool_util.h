@@ -5,7 +5,7 @@
 #ifndef TESTS_UNIT_TEST_SPOOL_UTIL_H
 #define TESTS_UNIT_TEST_SPOOL_UTIL_H
 
-#include "spool/spool.h"
+#include "spool/spool_lane.h"
 
 #define T0 INT64_C(1700000000000)	/* the tests begin at this time */
 #define EXPIRES (T0 + 1000000)
@@ -29,6 +29,10 @@ struct envelope *test_envelope(const char *rcpts);
 uint64_t test_add(struct spool *s, const char *rcpts, const char *body);
 /* Writes a body of size bytes to a new file; returns the token. */
 uint64_t test_body_file(struct spool *s, size_t size_bytes);
+/* What is due of all lanes, as if they were one, in order of due time. */
+enum status test_all_due(struct spool *s, int64_t now_ms, struct spool_cursor *,
+	struct spool_delivery *out, size_t max, size_t *count_out);
+int64_t test_next_due(struct spool *s, const struct spool_cursor *);
 /* The only delivery of a message. */
 struct spool_delivery test_delivery(struct spool *s, uint64_t message_id);
 /* Finishes every recipient of every delivery of a message, in one
