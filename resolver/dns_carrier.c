@@ -5,6 +5,11 @@
  * any UDP answer over 512 octets is thrown away; NOCHECKRESP, else SERVFAIL
  * loses its code; no query cache, whose key confuses DS with DNSKEY; one try
  * only, as dns_query does the fail-over.
+ *
+ * Questions that come faster than a resolver reads them are lost in its
+ * socket buffer (Linux: fewer than 300 of them), and each costs a timeout.
+ * So a window bounds those under way: it grows while answers come, and is
+ * halved when one does not, as TCP's is.
  */
 #define CARES_NO_DEPRECATED
 #include "config.h"
@@ -16,11 +21,15 @@
 #include <ares.h>
 #include <event2/event.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "resolver/dns_carrier.h"
 
 #define EDNS_BYTES 1232
 #define SNDBUF_BYTES (256 * 1024)
+#define WINDOW_FIRST 96
+#define WINDOW_MIN 64
+#define WINDOW_MAX 512
 
 struct watch {
 	LIST_ENTRY(watch) link;
@@ -34,7 +43,9 @@ struct dns_carrier {
 	struct event_base *base;
 	ares_channel channel;
 	LIST_HEAD(, watch) watches;
-	size_t in_flight;
+	size_t in_flight, window;
+	size_t answered;	/* since the window grew */
+	int64_t shrunk_ms, timeout_ms;
 };
 
 struct errand {
@@ -136,6 +147,8 @@ dns_carrier_new(struct event_base *base, const char *server, bool tcp,
 	struct dns_carrier *c = xcalloc(1, sizeof(*c));
 
 	c->base = base;
+	c->window = WINDOW_FIRST;
+	c->timeout_ms = timeout_ms;
 	LIST_INIT(&c->watches);
 	if (channel_open(c, tcp, timeout_ms) != ARES_SUCCESS) {
 		free(c);
@@ -163,12 +176,33 @@ dns_carrier_free(struct dns_carrier **cp)
 	mem_free(cp);
 }
 
+/* What was lost together counts once. */
+static void
+window_adapt(struct dns_carrier *c, int status)
+{
+	int64_t now = clock_mono_ms();
+
+	if (status == ARES_ETIMEOUT) {
+		if (now - c->shrunk_ms < c->timeout_ms)
+			return;
+		c->shrunk_ms = now;
+		c->answered = 0;
+		c->window = c->window / 2 > WINDOW_MIN ? c->window / 2 :
+			WINDOW_MIN;
+	} else if (c->in_flight >= c->window && ++c->answered >= c->window) {
+		c->answered = 0;
+		c->window += c->window < WINDOW_MAX;
+	}
+}
+
 static void
 on_answer(void *arg, int status, int timeouts, unsigned char *reply, int len)
 {
 	struct errand *e = arg;
 
 	(void)timeouts;
+	if (status != ARES_EDESTRUCTION)
+		window_adapt(e->carrier, status);
 	e->carrier->in_flight--;
 	/* c-ares >= 1.28 parses answers itself, and drops what it dislikes. */
 	if (status != ARES_SUCCESS || len < 0)
@@ -197,6 +231,12 @@ size_t
 dns_carrier_in_flight(const struct dns_carrier *c)
 {
 	return c->in_flight;
+}
+
+bool
+dns_carrier_full(const struct dns_carrier *c)
+{
+	return c->in_flight >= c->window;
 }
 
 void

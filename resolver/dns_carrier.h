@@ -27,6 +27,8 @@ enum status dns_carrier_new(struct event_base *, const char *server, bool tcp,
 void dns_carrier_free(struct dns_carrier **);
 void dns_carrier_send(struct dns_carrier *, const uint8_t *packet, size_t len,
 	dns_carrier_cb *, void *arg);
+/* No more should be sent before an answer has come. */
+bool dns_carrier_full(const struct dns_carrier *);
 size_t dns_carrier_in_flight(const struct dns_carrier *);
 /* Lets c-ares look for timeouts; to be called a few times a second. */
 void dns_carrier_tick(struct dns_carrier *);

@@ -28,7 +28,6 @@
 #include "resolver/dns_table.h"
 
 #define TICK_MS 50
-#define IN_FLIGHT_MAX 512	/* per server */
 #define EDNS_BYTES 1232
 #define HEADER_LEN 12
 #define RETIRED_MAX 4
@@ -250,7 +249,7 @@ question_send(struct question *q)
 	s = &dq->servers[q->server];
 	q->tcp |= clock_mono_ms() < s->tcp_until_ms;
 	c = carrier_get(dq, s, q->tcp);
-	if (c != NULL && dns_carrier_in_flight(c) >= IN_FLIGHT_MAX) {
+	if (c != NULL && dns_carrier_full(c)) {
 		question_wait(q);
 		return;
 	}
@@ -430,6 +429,8 @@ waiting_send(struct dns_query *dq)
 	TAILQ_CONCAT(&todo, &dq->waiting, link);
 	while ((q = TAILQ_FIRST(&todo)) != NULL) {
 		TAILQ_REMOVE(&todo, q, link);
+		if (q->step == 0)	/* which server works is known now */
+			q->first = dq->first;
 		question_send(q);
 		if (q->state == QUESTION_WAITING)
 			break;
