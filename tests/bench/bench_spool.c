@@ -3,10 +3,12 @@
  *
  *	make tests/bench/bench_spool
  *	tests/bench/bench_spool DIRECTORY [QUEUED]
+ *	tests/bench/bench_spool -f DIRECTORY QUEUED
  *
  * Prints durable adds and results per second at group 1, 10 and 100, and time
  * and memory of opening and of the calls that must not depend on the queue
  * with QUEUED (100,000) messages in it.  What it makes is removed again.
+ * With -f it only fills DIRECTORY/bench-spool with mail that waits for an hour.
  */
 #include "config.h"
 
@@ -261,6 +263,19 @@ fill(const char *dir, unsigned queued)
 	exit(0);
 }
 
+static int
+fill_only(const char *dir, const char *queued)
+{
+	struct timespec ts;
+	struct spool *s = open_spool(dir);
+
+	(void)clock_gettime(CLOCK_REALTIME, &ts);
+	add_many(s, (unsigned)strtoul(queued, NULL, 10), 1000,
+		(int64_t)(ts.tv_sec + 3600) * 1000);
+	spool_close(&s);
+	return 0;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -268,11 +283,13 @@ main(int argc, char **argv)
 		100000;
 	char *command;
 
+	memset(body, 'x', sizeof(body));
+	if (argc == 4 && strcmp(argv[1], "-f") == 0)
+		return fill_only(argv[2], argv[3]);
 	if (argc < 2) {
 		fprintf(stderr, "usage: bench_spool DIRECTORY [QUEUED]\n");
 		return 64;
 	}
-	memset(body, 'x', sizeof(body));
 	fill(argv[1], queued);
 	printf("with %u messages queued:\n", queued);
 	bench_open(argv[1]);

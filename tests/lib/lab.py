@@ -29,10 +29,12 @@ class LabError(Exception):
 
 
 class Lab:
+    Dns = lab_dns.Dns
+
     def __init__(self):
         self.dir = os.environ["LAB_DIR"]
         self.processes = []
-        self.dns = lab_dns.Dns(self)
+        self.dns = self.Dns(self)
         self.ca = Ca(self)
 
     def start(self):

@@ -76,6 +76,7 @@ class Zone:
         self.ttl = ttl
         self.serial = 1
         self.key = None		# file name without extension
+        self.foreign = False	# its file is made elsewhere
 
     @property
     def file(self):
@@ -91,6 +92,7 @@ class Dns:
         self.zones = {}
         self.servers = {}
         self.dirty = set()
+        self.delegations = []	# of zones made elsewhere
         self.anchor = os.path.join(self.dir, "anchor.key")
 
     def domain(self, name, records, signed=True, ttl=TTL):
@@ -145,8 +147,9 @@ class Dns:
         body = ["@ NS ns.nic.test.", "ns.nic A " + DOM_NS,
                 "@ NS tld.nic.test.", "tld.nic A " + TLD_NS]
         body[0:1] = []
+        body += self.delegations
         for other in self.zones.values():
-            if other.name in (".", "test"):
+            if other.name in (".", "test") or other.foreign:
                 continue
             label = other.name[:-len(".test")]
             body.append(label + " NS ns.nic.test.")
@@ -228,7 +231,7 @@ class Dns:
                       lambda: self.query("test", 6) == 0)
 
     @staticmethod
-    def query(name, rrtype):
+    def query(name, rrtype, resolver=RESOLVER):
         """The rcode that the resolver gives; -1: no answer."""
         packet = struct.pack(">HHHHHH", 4711, 0x0100, 1, 0, 0, 0)
         for label in name.split("."):
@@ -237,7 +240,7 @@ class Dns:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
             s.settimeout(1)
             try:
-                s.connect((RESOLVER, 53))
+                s.connect((resolver, 53))
                 s.send(packet)
                 return s.recv(4096)[3] & 15
             except OSError:

@@ -28,7 +28,8 @@ MACHINE4, MACHINE6 = "192.0.2.25", "2001:db8:25::25"
 GATE4, GATE6 = "192.0.2.1", "2001:db8:25::1"
 CLONE_NEWNET = 0x40000000
 
-USERS = ("postfix", "nsd", "unbound", "Debian-exim", "smtpd-out", "mailbox")
+USERS = ("postfix", "nsd", "unbound", "Debian-exim", "smtpd-out", "mailbox",
+         "opensmtpd", "opensmtpq")
 GROUPS = ("postdrop",)
 
 
