@@ -63,6 +63,19 @@ set(json_t *o, const char *key, json_t *value)
 	(void)json_object_set_new(o, key, value);
 }
 
+/* On the socket "error" ends an answer that failed; what is printed has the
+ * last failure of a domain there. */
+static void
+rename_error(json_t *o)
+{
+	json_t *error = json_object_get(o, "last_error");
+
+	if (error == NULL)
+		return;
+	(void)json_object_set(o, "error", error);
+	(void)json_object_del(o, "last_error");
+}
+
 void
 policies_amend(json_t *o)
 {
@@ -71,6 +84,7 @@ policies_amend(json_t *o)
 	char err[STS_ERR_MAX];
 	json_t *mx;
 
+	rename_error(o);
 	if (!json_is_string(text))
 		return;
 	if (sts_policy_parse((const uint8_t *)json_string_value(text),
@@ -125,7 +139,7 @@ policies_line(const json_t *o)
 		mode_of(o), expires);
 	if (get_int(o, "failures") > 0)
 		(void)printf("  (%lld failed: %s)", get_int(o, "failures"),
-			get_text(o, "last_error"));
+			get_text(o, "error"));
 	(void)printf("\n");
 }
 
@@ -200,7 +214,7 @@ policies_show(const json_t *o)
 	print_time(o, "used", "last mail");
 	if (get_int(o, "failures") > 0) {
 		(void)printf("failed       %lld times: %s\n",
-			get_int(o, "failures"), get_text(o, "last_error"));
+			get_int(o, "failures"), get_text(o, "error"));
 		print_time(o, "tried", "last try");
 		print_time(o, "next_try", "next try");
 	}

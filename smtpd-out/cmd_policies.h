@@ -11,7 +11,8 @@
  * returns the name of the command; NULL when the words are something else. */
 const char *policies_words(int argc, char **argv, json_t *request);
 
-/* Adds what the text of a policy says: mode, max_age, mx. */
+/* Before an answer is printed: adds what the text of a policy says (mode,
+ * max_age, mx, or why it is invalid), and the last failure is "error". */
 void policies_amend(json_t *);
 void policies_amend_row(json_t *);		/* and takes the text away */
 

@@ -82,7 +82,7 @@ def _():
     tap.equal(rows["a.test"]["mode"], "enforce", "mode")
     tap.equal(rows["a.test"]["mx"], ["mx.a.test", "*.b.test"], "mx")
     tap.equal((rows["failed.test"]["failures"],
-               rows["failed.test"]["last_error"]), (2, "no certificate"),
+               rows["failed.test"]["error"]), (2, "no certificate"),
               "failures")
     tap.true("id" not in rows["gone.test"], "expired is not in force")
     tap.true("invalid" in rows["odd.test"], "not a policy")
