@@ -109,6 +109,15 @@ dns_cache_get(struct dns_cache *c, const uint8_t *name, uint16_t type)
 	return a;
 }
 
+void
+dns_cache_drop(struct dns_cache *c, const uint8_t *name, uint16_t type)
+{
+	struct kept *k = (struct kept *)dns_table_find(&c->table, name, type);
+
+	if (k != NULL)
+		drop(c, k);
+}
+
 size_t
 dns_cache_count(const struct dns_cache *c)
 {

@@ -20,6 +20,7 @@ void dns_cache_put(struct dns_cache *, const uint8_t *name, uint16_t type,
 /* A copy with the time that is left as ttl_s; NULL when there is none. */
 struct dns_answer *dns_cache_get(struct dns_cache *, const uint8_t *name,
 	uint16_t type);
+void dns_cache_drop(struct dns_cache *, const uint8_t *name, uint16_t type);
 size_t dns_cache_count(const struct dns_cache *);
 void dns_cache_flush(struct dns_cache *);
 

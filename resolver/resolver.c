@@ -364,6 +364,15 @@ resolver_start(struct resolver *r, const char *name, uint16_t type,
 }
 
 void
+resolver_forget(struct resolver *r, const char *name, uint16_t type)
+{
+	dns_name wire;
+
+	if (dns_name_parse(name, wire) == ST_OK)
+		dns_cache_drop(r->cache, wire, type);
+}
+
+void
 resolver_cancel(struct dns_request **rqp)
 {
 	struct dns_request *rq = *rqp;

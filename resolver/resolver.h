@@ -118,6 +118,8 @@ void resolver_free(struct resolver **);
 struct dns_request *resolver_start(struct resolver *, const char *name,
 	uint16_t type, resolver_cb *, void *arg);
 void resolver_cancel(struct dns_request **);
+/* The next request for it asks the network, whatever is cached here. */
+void resolver_forget(struct resolver *, const char *name, uint16_t type);
 
 /* Whether DNSSEC works, and if not why.  Found out by a probe soon after
  * resolver_new(), and again when lookups contradict it; each change is one

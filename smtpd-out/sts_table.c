@@ -50,7 +50,8 @@ struct sts_entry {
 	struct sts_cached cached;
 	size_t bytes;			/* of texts and policies */
 	struct sts_view *view;
-	int64_t recheck_ms;		/* monotonic, of the last one */
+	bool anew;			/* past the cache of the resolver */
+	int64_t asked_ms;		/* monotonic, the last time */
 	TAILQ_HEAD(, sts_lookup) waiters;
 };
 
@@ -150,7 +151,6 @@ entry_get(struct sts_table *t, const char *domain)
 		(void)str_copy(e->domain, sizeof(e->domain), domain);
 		e->timer = event_new(t->base, -1, 0, on_parent_silent, e);
 		e->ready = event_new(t->base, -1, 0, on_ready, e);
-		e->recheck_ms = clock_mono_ms() - STS_RECHECK_MS;
 		TAILQ_INIT(&e->waiters);
 		table_put(t->by_domain, domain, strlen(domain), e);
 	} else {
@@ -451,10 +451,15 @@ ask(struct sts_entry *e)
 	char name[STR_DOMAIN_MAX + 16];
 
 	e->state = ENTRY_ASKING;
+	e->asked_ms = clock_mono_ms();
 	e->parent_silent = false;
 	ask_parent(e);
 	(void)snprintf(name, sizeof(name), "_mta-sts.%s", e->domain);
 	if (str_is_domain(name)) {
+		if (e->anew)
+			resolver_forget(e->table->env.resolver, name,
+				DNS_TYPE_TXT);
+		e->anew = false;
 		e->txt = resolver_start(e->table->env.resolver, name,
 			DNS_TYPE_TXT, on_txt, e);
 		return;
@@ -485,6 +490,7 @@ start(struct sts_table *t, const char *domain, bool anew, sts_lookup_cb *cb,
 	TAILQ_INSERT_TAIL(&e->waiters, w, link);
 	if (e->state != ENTRY_IDLE)
 		return w;
+	e->anew = anew;
 	if (is_fresh(e) && !anew)
 		event_active(e->ready, EV_TIMEOUT, 0);
 	else
@@ -505,13 +511,10 @@ struct sts_lookup *
 sts_recheck_start(struct sts_table *t, const char *domain, sts_lookup_cb *cb,
 	void *arg)
 {
-	struct sts_entry *e = entry_get(t, domain);
-	int64_t now_ms = clock_mono_ms();
-	bool anew = now_ms - e->recheck_ms >= STS_RECHECK_MS;
+	const struct sts_entry *e = entry_get(t, domain);
 
-	if (anew)
-		e->recheck_ms = now_ms;
-	return start(t, domain, anew, cb, arg);
+	return start(t, domain, clock_mono_ms() - e->asked_ms >=
+		STS_RECHECK_MS, cb, arg);
 }
 
 void

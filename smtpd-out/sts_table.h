@@ -24,7 +24,7 @@ struct sts_lookup;
 #define STS_PARENT_MS 10000		/* for the parent's answer */
 #define STS_FRESH_MIN_MS 5000		/* a view holds so long at least */
 #define STS_FRESH_MAX_MS 3600000	/* and at most */
-#define STS_RECHECK_MS 60000		/* between two rechecks of a domain */
+#define STS_RECHECK_MS 500		/* younger answers are not asked anew */
 
 /* To the parent: STS_GET with this request number, and STS_SAVE. */
 struct sts_table_port {
@@ -45,7 +45,7 @@ typedef void sts_lookup_cb(struct sts_view *view, void *arg);
 struct sts_lookup *sts_lookup_start(struct sts_table *, const char *domain,
 	sts_lookup_cb *, void *arg);
 /* The same, asking anew even if what is known is fresh, before mail fails for a
- * policy (RFC 8461 section 5.1). */
+ * policy (RFC 8461 section 5.1).  Not when that was just done. */
 struct sts_lookup *sts_recheck_start(struct sts_table *, const char *domain,
 	sts_lookup_cb *, void *arg);
 void sts_lookup_cancel(struct sts_lookup **);

@@ -37,7 +37,7 @@ static struct known {
 	const char *records;
 	bool once;
 } known[ANSWERS_MAX];
-static size_t known_count, asked;
+static size_t known_count, asked, forgotten;
 static TAILQ_HEAD(, dns_request) requests =
 	TAILQ_HEAD_INITIALIZER(requests);
 static struct event_base *loop;
@@ -49,7 +49,7 @@ void
 fake_dns_init(struct event_base *base)
 {
 	loop = base;
-	known_count = asked = 0;
+	known_count = asked = forgotten = 0;
 	holding = false;
 	security = DNS_SEC_UNKNOWN;
 	ttl_s = 86400;
@@ -237,6 +237,21 @@ fake_dns_pending(void)
 	TAILQ_FOREACH(r, &requests, link)
 		n++;
 	return n;
+}
+
+void
+resolver_forget(struct resolver *resolver, const char *name, uint16_t type)
+{
+	(void)resolver;
+	(void)type;
+	assert_true(str_is_domain(name));
+	forgotten++;
+}
+
+size_t
+fake_dns_forgotten(void)
+{
+	return forgotten;
 }
 
 size_t

@@ -33,5 +33,6 @@ void fake_dns_a(const char *name, const char *address);
 void fake_dns_hold(bool hold);		/* answer nothing; then: all */
 size_t fake_dns_pending(void);
 size_t fake_dns_asked(void);		/* since init */
+size_t fake_dns_forgotten(void);	/* resolver_forget() since init */
 
 #endif

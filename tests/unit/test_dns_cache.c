@@ -161,6 +161,29 @@ time_runs_out(void **state)
 }
 
 static void
+one_dropped(void **state)
+{
+	struct dns_cache *c = dns_cache_new(10, 100000);
+	struct dns_answer *a;
+	dns_name n;
+
+	(void)state;
+	put(c, "a.example", 60);
+	put(c, "b.example", 60);
+	assert_int_equal(dns_name_parse("a.example", n), ST_OK);
+	dns_cache_drop(c, n, DNS_TYPE_TXT);	/* not there */
+	assert_int_equal(dns_cache_count(c), 2);
+	dns_cache_drop(c, n, DNS_TYPE_A);
+	dns_cache_drop(c, n, DNS_TYPE_A);
+	assert_null(dns_cache_get(c, n, DNS_TYPE_A));
+	assert_int_equal(dns_name_parse("b.example", n), ST_OK);
+	a = dns_cache_get(c, n, DNS_TYPE_A);
+	assert_non_null(a);
+	dns_answer_free(&a);
+	dns_cache_free(&c);
+}
+
+static void
 bounds(void **state)
 {
 	struct dns_cache *c = dns_cache_new(3, 100000);
@@ -194,6 +217,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(records),
 		cmocka_unit_test(time_runs_out),
+		cmocka_unit_test(one_dropped),
 		cmocka_unit_test(bounds),
 	};
 

@@ -506,6 +506,12 @@ asked_once(void **state)
 	assert_int_equal(stats.cache_hits, 1);
 	assert_int_equal(stats.packets, 1);
 	assert_int_equal(stats.in_flight, 0);
+	/* Unless somebody wants it anew. */
+	resolver_forget(lab->resolver, "other.test", 1);
+	resolver_forget(lab->resolver, "no..name", 1);
+	resolver_forget(lab->resolver, "same.test", 1);
+	is_address(look_up(lab, "same.test", 1), "192.0.2.1");
+	assert_int_equal(dnsfake_seen(lab->fakes[0]), 2);
 }
 
 static void

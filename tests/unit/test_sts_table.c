@@ -756,20 +756,27 @@ test_recheck(void **state)
 	fake_dns_set(TXT, DNS_TYPE_TXT, DNS_FOUND, RECORD("2"));
 	fake_fetch_text(OTHER);
 	assert_ptr_equal(look(), views[0]);
+	/* Nothing is younger than what was asked just now. */
 	(void)sts_recheck_start(table, "d.example", on_view, NULL);
 	turn(10);
-	assert_int_equal(view_count, 3);
-	assert_string_equal(views[2]->id, "2");
-	assert_false(sts_view_same(views[0], views[2]));
+	assert_ptr_equal(views[2], views[0]);
+	assert_int_equal(fake_dns_forgotten(), 0);
+	later(1);
+	(void)sts_recheck_start(table, "d.example", on_view, NULL);
+	turn(10);
+	assert_int_equal(view_count, 4);
+	assert_string_equal(views[3]->id, "2");
+	assert_false(sts_view_same(views[0], views[3]));
 	assert_false(sts_table_holds(table, "d.example", views[0]));
-	assert_true(sts_table_holds(table, "d.example", views[2]));
-	/* Once a minute, whoever asks. */
+	assert_true(sts_table_holds(table, "d.example", views[3]));
+	assert_int_equal(fake_dns_forgotten(), 1);
+	/* Once a second, whoever asks. */
 	for (int i = 0; i < 5; i++)
 		(void)sts_recheck_start(table, "d.example", on_view, NULL);
 	turn(10);
-	assert_int_equal(view_count, 8);
+	assert_int_equal(view_count, 9);
 	assert_int_equal(fake_dns_asked(), 2);
-	later(61);
+	later(1);
 	(void)sts_recheck_start(table, "d.example", on_view, NULL);
 	turn(10);
 	assert_int_equal(fake_dns_asked(), 3);
