@@ -30,6 +30,7 @@ struct host_policy {
 	struct demand *found;		/* usable records */
 	struct event *done_ev;
 	host_policy_cb *cb;
+	host_policy_seen_cb *seen;
 	void *arg;
 };
 
@@ -98,6 +99,8 @@ on_tlsa(struct dns_answer *answer, void *arg)
 	p->request = NULL;
 	finding = dane_read(answer, p->found);
 	take_ttl(p, answer);
+	if (p->seen != NULL)
+		p->seen(answer, p->arg);
 	log_debug("tlsa", "name", answer->name, "result",
 		dns_result_name(answer->result), "security",
 		dns_security_name(answer->security), "why", answer->why,
@@ -216,6 +219,7 @@ host_policy_start(struct event_base *base, struct resolver *resolver,
 	if (query->sts != NULL)
 		take_sts(p, query->sts);
 	p->cb = cb;
+	p->seen = query->seen;
 	p->arg = arg;
 	p->found = demand_new(DEMAND_DANE, WHY_DANE);
 	p->done_ev = event_new(base, -1, 0, on_done, p);

@@ -25,12 +25,16 @@ struct host_policy_result {
 
 typedef void host_policy_cb(struct host_policy_result *, void *arg);
 
+/* Sees each TLSA answer that is looked at; the answer is borrowed. */
+typedef void host_policy_seen_cb(const struct dns_answer *, void *arg);
+
 struct host_policy_query {		/* which host, for which message */
 	const char *destination;	/* copied */
 	const struct route *route;	/* outlives the lookup */
 	size_t host;			/* of route */
 	enum policy_message message;
 	const struct sts_view *sts;	/* NULL: none; outlives the lookup */
+	host_policy_seen_cb *seen;	/* NULL: nobody; with the cb's arg */
 };
 
 struct host_policy *host_policy_start(struct event_base *, struct resolver *,

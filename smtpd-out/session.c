@@ -59,6 +59,8 @@ change_state(struct session *s, enum session_state next, enum session_event ev)
 	log_debug("session", "host", s->info.host, "ip", s->info.ip,
 		"from", session_state_row(old)->name, "to", row->name,
 		"event", session_event_name(ev), NULL);
+	if (s->watcher != NULL)
+		s->watcher->state(s, next, s->watcher->arg);
 	s->state = next;
 	if (old == SESSION_AUTH)
 		session_auth_end(s);
@@ -144,6 +146,9 @@ on_reply(struct session *s)
 			log_num(s->reply.code), "enhanced", s->reply.enhanced,
 			"text", text, NULL);
 	}
+	if (s->watcher != NULL)
+		s->watcher->reply(s, s->sent.verb, &s->reply,
+			s->watcher->arg);
 	session_engine(s, reply_event(s->reply.code));
 }
 
@@ -260,6 +265,7 @@ session_start(const struct session_env *env,
 	s->cb_arg = arg;
 	s->demand = demand_copy(target->demand);
 	s->no_starttls = target->no_starttls;
+	s->watcher = target->watcher;
 	s->addr_count = target->addr_count;
 	s->addrs = xcalloc(s->addr_count, sizeof(*s->addrs));
 	memcpy(s->addrs, target->addrs, s->addr_count * sizeof(*s->addrs));
@@ -334,4 +340,10 @@ const struct session_info *
 session_info(const struct session *s)
 {
 	return &s->info;
+}
+
+const struct tls *
+session_tls(const struct session *s)
+{
+	return conn_tls(s->conn);
 }

@@ -29,6 +29,7 @@
 struct event_base;
 struct host_memory;
 struct session;
+struct session_watcher;	/* session_watch.h */
 struct sts_table;
 struct tls_client;	/* tls.h: client context shared by sessions */
 
@@ -45,6 +46,7 @@ struct session_target {
 	const struct demand *demand;
 	bool no_starttls;		/* new session after a failed handshake
 					 * under DEMAND_MAY: stay in clear */
+	const struct session_watcher *watcher;	/* NULL: none; outlives it */
 };
 #define SESSION_ADDRS_MAX 16
 

@@ -13,6 +13,7 @@
 #include "smtpd-out/conn.h"
 #include "smtpd-out/session.h"
 #include "smtpd-out/session_table.h"
+#include "smtpd-out/session_watch.h"
 #include "smtpd-out/smtp_auth.h"
 #include "smtpd-out/smtp_command.h"
 #include "smtpd-out/smtp_data.h"
@@ -29,6 +30,7 @@ struct session {
 	struct session_env env;
 	struct session_callbacks cb;
 	void *cb_arg;
+	const struct session_watcher *watcher;	/* or NULL */
 	struct session_addr *addrs;	/* until connected */
 	size_t addr_count;
 	struct demand *demand;		/* our own copy */

@@ -15,6 +15,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
+#include "smtpd-out/cert_report_tls.h"
 #include "smtpd-out/tls.h"
 #include "smtpd-out/tls_verify.h"
 
@@ -28,6 +29,7 @@ struct tls {
 	const struct demand *demand;
 	struct tls_client *client;
 	bool refused;
+	STACK_OF(X509) *chain;		/* with tls_client_keep_chains() */
 	enum tls_failure watched;
 	char watched_text[TLS_ERROR_MAX];
 	enum tls_failure failure;
@@ -83,6 +85,30 @@ tls_client_free(struct tls_client **client)
 	mem_free(client);
 }
 
+/* The library's own verification; but the chain is kept, which it forgets when
+ * that fails. */
+static int
+keep_chain(X509_STORE_CTX *ctx, void *arg)
+{
+	SSL *ssl = X509_STORE_CTX_get_ex_data(ctx,
+		SSL_get_ex_data_X509_STORE_CTX_idx());
+	struct tls *tls = ssl == NULL ? NULL : SSL_get_app_data(ssl);
+	int rc;
+
+	(void)arg;
+	if (tls != NULL && tls->chain == NULL)
+		tls->chain = X509_chain_up_ref(
+			X509_STORE_CTX_get0_untrusted(ctx));
+	rc = X509_verify_cert(ctx);
+	return rc < 0 ? 0 : rc;
+}
+
+void
+tls_client_keep_chains(struct tls_client *client)
+{
+	SSL_CTX_set_cert_verify_callback(client->ctx, keep_chain, NULL);
+}
+
 /* The server name to send: what a rule says, the TLSA base domain (RFC 7672
  * 8.1), or the host's own name; none for an address literal. */
 static const char *
@@ -111,6 +137,7 @@ tls_new(struct tls_client *client, const struct tls_params *params, int fd,
 	    !tls_verify_apply(tls->ssl, params->demand, &client->set) ||
 	    (name != NULL && SSL_set_tlsext_host_name(tls->ssl, name) != 1))
 		goto fail;
+	(void)SSL_set_app_data(tls->ssl, tls);
 	SSL_set_connect_state(tls->ssl);
 	return tls;
 fail:
@@ -125,6 +152,7 @@ tls_free(struct tls **tls)
 	if (*tls == NULL)
 		return;
 	SSL_free((*tls)->ssl);
+	sk_X509_pop_free((*tls)->chain, X509_free);
 	ERR_clear_error();
 	mem_free(tls);
 }
@@ -287,4 +315,22 @@ const char *
 tls_cipher(const struct tls *tls)
 {
 	return SSL_get_cipher_name(tls->ssl);
+}
+
+struct cert_report *
+tls_report(const struct tls *tls, const char *name)
+{
+	struct cert_report *r = cert_report_new();
+	STACK_OF(X509) *chain = tls->chain != NULL ? tls->chain :
+		SSL_get_peer_cert_chain(tls->ssl);
+
+	cert_report_connection(r, tls->ssl);
+	cert_report_chain(r, chain);
+	if (name != NULL && r->count > 0 && str_is_domain(name)) {
+		(void)str_copy(r->pkix_name, sizeof(r->pkix_name), name);
+		r->pkix = tls_verify_apart(tls->ssl, chain, name,
+			&tls->client->set, r->pkix_text,
+			sizeof(r->pkix_text));
+	}
+	return r;
 }

@@ -277,14 +277,15 @@ tls_verify_explain(const SSL *ssl, const struct demand *d,
 /* The chain of the peer, verified apart from the connection, as apply_pkix()
  * would have had it done. */
 static long
-verify_apart(SSL *ssl, X509 *leaf, X509_STORE *store, const char *name)
+verify_apart(SSL *ssl, STACK_OF(X509) *chain, X509_STORE *store,
+	const char *name)
 {
 	X509_STORE_CTX *ctx = X509_STORE_CTX_new();
 	X509_VERIFY_PARAM *param;
 	long code = X509_V_ERR_OUT_OF_MEM;
 
-	if (ctx == NULL || X509_STORE_CTX_init(ctx, store, leaf,
-	    SSL_get_peer_cert_chain(ssl)) != 1 ||
+	if (ctx == NULL || X509_STORE_CTX_init(ctx, store,
+	    sk_X509_value(chain, 0), chain) != 1 ||
 	    X509_STORE_CTX_set_default(ctx, "ssl_server") != 1)
 		goto done;
 	param = X509_STORE_CTX_get0_param(ctx);
@@ -301,29 +302,36 @@ done:
 }
 
 enum tls_failure
-tls_verify_watch(SSL *ssl, const struct demand *d,
+tls_verify_apart(SSL *ssl, STACK_OF(X509) *chain, const char *name,
 	const struct tls_setting *set, char *text, size_t text_bytes)
 {
 	X509_STORE *store = tls_stores_get(set->stores, set->conf->ca_file);
-	X509 *leaf = SSL_get0_peer_certificate(ssl);
 	enum tls_failure failure = TLS_FAILURE_NONE;
 	long code;
 
 	text[0] = '\0';
+	if (store == NULL || sk_X509_num(chain) < 1) {
+		(void)str_copy(text, text_bytes, store != NULL ?
+			"the server shows no certificate" :
+			"the file of known authorities cannot be read");
+		return TLS_FAILURE_NOT_TRUSTED;
+	}
+	code = verify_apart(ssl, chain, store, name);
+	if (code != X509_V_OK)
+		failure = explain(code, name, text, text_bytes);
+	ERR_clear_error();
+	return failure;
+}
+
+enum tls_failure
+tls_verify_watch(SSL *ssl, const struct demand *d,
+	const struct tls_setting *set, char *text, size_t text_bytes)
+{
 	if (SSL_version(ssl) < TLS1_2_VERSION) {
 		(void)snprintf(text, text_bytes, "%s is not new enough (1.2)",
 			SSL_get_version(ssl));
 		return TLS_FAILURE_VALIDATION;
 	}
-	if (store == NULL || leaf == NULL) {
-		(void)str_copy(text, text_bytes, leaf == NULL ?
-			"the server shows no certificate" :
-			"the file of known authorities cannot be read");
-		return TLS_FAILURE_NOT_TRUSTED;
-	}
-	code = verify_apart(ssl, leaf, store, d->watch_name);
-	if (code != X509_V_OK)
-		failure = explain(code, d->watch_name, text, text_bytes);
-	ERR_clear_error();
-	return failure;
+	return tls_verify_apart(ssl, SSL_get_peer_cert_chain(ssl),
+		d->watch_name, set, text, text_bytes);
 }

@@ -36,6 +36,12 @@ bool tls_verify_done(SSL *, const struct demand *);
 enum tls_failure tls_verify_watch(SSL *, const struct demand *,
 	const struct tls_setting *, char *text, size_t text_bytes);
 
+/* The same for any name and a chain, its certificate first (not empty), without
+ * regard to the version of TLS. */
+enum tls_failure tls_verify_apart(SSL *, STACK_OF(X509) *chain,
+	const char *name, const struct tls_setting *, char *text,
+	size_t text_bytes);
+
 /* After a failed handshake: replaces text and failure when it was the
  * certificate that failed; leaves them otherwise. */
 void tls_verify_explain(const SSL *, const struct demand *,

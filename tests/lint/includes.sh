@@ -22,7 +22,7 @@ idn2.h: base/str*
 jansson.h: policy/* smtpd-out/*
 ldns/: resolver/*
 opendkim/: smtpd-out/*
-openssl/: resolver/* policy/https_tls* smtpd-out/*tls* smtpd-out/conn*
+openssl/: resolver/* policy/https_tls* smtpd-out/*tls* smtpd-out/cert_report* smtpd-out/conn*
 seccomp.h: base/sandbox*
 sqlite3.h: spool/*
 unbound.h:
