@@ -358,7 +358,7 @@ tlsrpt_doc_parse(const void *text, size_t len, struct tlsrpt_report *out,
 	st = scan(text, len, err);
 	if (st != ST_OK)
 		return st;
-	whole = json_loadb(text, len, 0, &fault);
+	whole = json_loadb(text, len, JSON_ALLOW_NUL, &fault);
 	if (!json_is_object(whole)) {
 		json_decref(whole);
 		return FAULT(err, "not a JSON object (line %d)", fault.line);

@@ -6,6 +6,7 @@
  *	report_tool sign KEYFILE SELECTOR DOMAIN  <MESSAGE
  *	report_tool find  <MESSAGE		the document in a mail
  *	report_tool gunzip MAX  <FILE		exit 3 when it is larger
+ *	report_tool wire			a report in our own form
  *	report_tool page FILE ...		the page, with own data made up
  */
 #include "config.h"
@@ -138,6 +139,20 @@ expand(const char *max)
 	return put(&out, st);
 }
 
+static int
+wire(void)
+{
+	struct tlsrpt_report report;
+	struct buf out;
+	enum status st;
+
+	report_sample(&report);
+	buf_init(&out, BIG);
+	st = tlsrpt_report_encode(&report, &out);
+	tlsrpt_report_clear(&report);
+	return put(&out, st);
+}
+
 #define OWN_DOMAINS 4
 #define OWN_DAYS 30
 
@@ -212,6 +227,8 @@ main(int argc, char **argv)
 		return find();
 	if (strcmp(what, "gunzip") == 0 && argc == 3)
 		return expand(argv[2]);
+	if (strcmp(what, "wire") == 0)
+		return wire();
 	if (strcmp(what, "page") == 0)
 		return page(argv + 2, argc - 2);
 	return 2;
