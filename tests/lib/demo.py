@@ -9,6 +9,7 @@ import time
 import lab
 import lab_daemon
 import lab_mta
+import lab_sts
 from lab_attacker import Attacker
 from lab_tlsa import tlsa
 
@@ -17,9 +18,12 @@ lab.enter()
 MX_TLS, MX_CLEAR, MX_EXIM = "198.51.100.10", "198.51.100.11", "198.51.100.20"
 DEAD = "203.0.113.25"		# nobody answers there
 ATTACKER = "198.51.100.66"	# on the way to MX_TLS
+ROAD = "198.51.100.67"		# there he is too, but idle at first
+POLICY_HOST = "198.51.100.80"
 SENDER = "alice@sender.test"
 USERS = [SENDER, "dora@dane.test", "dora@attacked.test", "ann@good.test",
-         "bob@several.test", "carol@clear.test"]
+         "bob@several.test", "carol@clear.test", "sam@sts.test",
+         "sue@sts.test"]
 
 # recipient, what is special, status that is expected, where it arrives
 CASES = [
@@ -27,6 +31,8 @@ CASES = [
      "sent", "postfix"),
     ("dora@attacked.test", "the same, but an attacker strips STARTTLS",
      "deferred", "attacker"),
+    ("sam@sts.test", "MTA-STS: the certificate fits the policy, by HTTPS",
+     "sent", "postfix"),
     ("ann@good.test", "no DANE: a Postfix with STARTTLS, opportunistic",
      "sent", "postfix"),
     ("bob@several.test", "three MX hosts, the first is dead", "sent",
@@ -37,6 +43,10 @@ CASES = [
     ("eve@nosuch.test", "no such domain", "bounced", "notice"),
     ("frank@null.test", "a domain that takes no mail (null MX)", "bounced",
      "notice"),
+]
+LATER = [
+    ("sue@sts.test", "the same domain, but now the attacker strips STARTTLS",
+     "deferred", "road"),
 ]
 
 MESSAGE = """From: Alice <%s>
@@ -49,7 +59,7 @@ Hello from the queue of smtpd-out.
 
 def build_lab():
     net = lab.Lab()
-    cert = net.ca.cert("mx.postfix.test", "mx.good.test")
+    cert = net.ca.cert("mx.postfix.test", "mx.good.test", "mx.sts.test")
     record = tlsa(3, 1, 1, cert[0])
     for name, records in {
             "dane.test": ["@ MX 10 mx", "mx A " + MX_TLS, record],
@@ -61,9 +71,14 @@ def build_lab():
                              "mx A " + MX_TLS],
             "clear.test": ["@ MX 10 mx", "mx A " + MX_CLEAR],
             "exim.test": ["@ MX 10 mx", "mx A " + MX_EXIM],
+            "sts.test": ["@ MX 10 mx", "mx A " + ROAD,
+                         *lab_sts.records(POLICY_HOST)],
             "null.test": ["@ MX 0 ."]}.items():
         net.dns.domain(name, records)
+    web = lab_sts.PolicyHost(net, POLICY_HOST)
+    web.serve("sts.test", lab_sts.policy("enforce", "mx.sts.test"))
     net.start()
+    web.start()
     postfix = lab_mta.Postfix(net, USERS)
     postfix.cert = cert
     postfix.listen(MX_TLS)
@@ -71,16 +86,17 @@ def build_lab():
     postfix.start()
     exim = lab_mta.Exim(net, MX_EXIM, ["dave@exim.test"])
     exim.start()
-    attacker = Attacker(net, ATTACKER, MX_TLS, "strip")
-    return net, postfix, exim, attacker
+    attackers = {"attacker": Attacker(net, ATTACKER, MX_TLS, "strip"),
+                 "road": Attacker(net, ROAD, MX_TLS, "pass")}
+    return net, postfix, exim, attackers, web
 
 
 class Seen:
     """What happened, from the log of smtpd-out and from the receivers."""
 
-    def __init__(self, daemon, postfix, exim, attacker):
+    def __init__(self, daemon, postfix, exim, attackers):
         self.daemon, self.postfix, self.exim = daemon, postfix, exim
-        self.attacker = attacker
+        self.attackers = attackers
 
     def last(self, to):
         lines = self.daemon.deliveries(to=to)
@@ -96,8 +112,10 @@ class Seen:
             words += ["in clear text"] if line["tls"] == "none" else [
                 "over", line["proto"]]
             words += [", verified by DANE"] * (line["tls"] == "dane")
+            words += [", verified by MTA-STS"] * (line["tls"] == "sts")
         else:
             words.append(": " + line.get("reply", "")[:160])
+            words += ["(MTA-STS demands it)"] * (line.get("why") == "sts")
         return " ".join(words).replace(" :", ":").replace(" ,", ",")
 
     def saw(self, to, where):
@@ -110,8 +128,8 @@ class Seen:
             if not found:
                 return False, "no notice for the sender"
             return True, "a notice is in the sender's mailbox"
-        if where == "attacker":
-            read = b"".join(self.attacker.clear)
+        if where in self.attackers:
+            read = b"".join(self.attackers[where].clear)
             box = self.postfix.messages(to)
             return (not box and b"MAIL" not in read and b"EHLO" in read,
                     "nothing arrived; all the attacker could read is: "
@@ -138,16 +156,21 @@ class Seen:
         session = self.postfix.session_of(queued[1]) if queued else {}
         return session.get("ehlo", "?") if "starttls" in session else "?"
 
-    def complete(self):
+    def wait(self, cases):
+        end = time.monotonic() + 30
+        while not self.complete(cases) and time.monotonic() < end:
+            time.sleep(0.1)
+
+    def complete(self, cases):
         return all(self.last(to) and self.last(to)["status"] == status
                    and self.saw(to, where)[0]
-                   for to, _, status, where in CASES)
+                   for to, _, status, where in cases)
 
 
-def show(seen):
+def show(seen, cases):
     """Prints the table; True when all is as expected."""
     fine = True
-    for to, special, status, where in CASES:
+    for to, special, status, where in cases:
         line = seen.last(to)
         good, saw = seen.saw(to, where)
         good = good and line is not None and line["status"] == status
@@ -176,23 +199,45 @@ It is all still up, in %s:
        lab_daemon.PORT, postfix.mail, postfix.log_file))
 
 
-def main():
-    print("Starting a private Internet: root, test., %d mail domains, a "
-          "resolver, Postfix, Exim, an attacker ..." % 8)
-    net, postfix, exim, attacker = build_lab()
-    daemon = lab_daemon.Daemon(net, lab_daemon.program())
-    daemon.start()
-    print("Submitting one message to %d recipients ..." % len(CASES))
+def submit(daemon, cases):
     done = daemon.run("submit", "-c", daemon.config, "-f", SENDER,
-                      *[c[0] for c in CASES], stdin=MESSAGE.encode())
+                      *[c[0] for c in cases], stdin=MESSAGE.encode())
     if done.returncode != 0:
         print("submit: exit %d: %s" % (done.returncode,
                                        done.stderr.decode()))
-    seen = Seen(daemon, postfix, exim, attacker)
-    end = time.monotonic() + 30
-    while not seen.complete() and time.monotonic() < end:
-        time.sleep(0.1)
-    fine = show(seen)
+
+
+def vanish(net, web, road):
+    """What the attacker can do to a domain with MTA-STS."""
+    web.stop()
+    net.dns.domain("sts.test", ["@ MX 10 mx", "mx A " + ROAD])
+    net.dns.reload()
+    road.mode = "strip"
+    road.clear.clear()
+
+
+def main():
+    print("Starting a private Internet: root, test., %d mail domains, a "
+          "resolver,\nPostfix, Exim, an nginx with a policy, an attacker ..."
+          % 9)
+    net, postfix, exim, attackers, web = build_lab()
+    daemon = lab_daemon.Daemon(
+        net, lab_daemon.program(), timeout={"idle": "10ms"},
+        **{"mta-sts": {"allow-private-addresses": True}})
+    daemon.start()
+    print("Submitting one message to %d recipients ..." % len(CASES))
+    submit(daemon, CASES)
+    seen = Seen(daemon, postfix, exim, attackers)
+    seen.wait(CASES)
+    fine = show(seen, CASES)
+    print("\nThe policy host and the record of sts.test vanish, smtpd-out "
+          "starts again,\nand the attacker awakes ...")
+    daemon.stop()
+    vanish(net, web, attackers["road"])
+    daemon.start()
+    submit(daemon, LATER)
+    seen.wait(LATER)
+    fine = show(seen, LATER) and fine
     tls = postfix.tls_lines()
     print("\nPostfix's own words:")
     for line in (tls[-1:] + postfix.log_lines("ehlo=2.*starttls=1")[-1:]):
