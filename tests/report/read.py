@@ -144,6 +144,20 @@ def _():
     tap.match("not-specified: 4 sessions", out, "row")
 
 
+@t.test("more kinds of failure than anybody wants to read")
+def _():
+    document = one(policies=[foreign.policy(
+        "sts", "rcpt.example", 0, [("kind-%d" % i, 1, "mx%d" % i)
+                                   for i in range(3000)])])
+    path = put("kinds.json", raw(document))
+    d = json.loads(read("--json", path)[0])
+    rows = d["domains"][0]["failures"]
+    tap.true(len(rows) <= 81, "rows: %d" % len(rows))
+    tap.equal(rows[0]["result-type"], "other", "the rest")
+    tap.equal(sum(x["failed"] for x in rows), 3000, "sum")
+    tap.true(all(len(x["hosts"]) <= 12 for x in rows), "hosts")
+
+
 @t.test("bad files are named, and the good ones are read")
 def _():
     good = put("mixed/good.json", raw(one()))
@@ -226,6 +240,27 @@ def _():
                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         tap.equal(p.returncode, 64, "exit")
         tap.match("usage: smtpd-out report read", p.stderr.decode(), "usage")
+
+
+@t.test("a page of years, and of days far apart")
+def _():
+    import datetime
+    for n, day in enumerate(("1970-01-01", "2026-11-20", "9999-12-31")):
+        put("far/%d.json" % n, raw(foreign.report(
+            "Org", "rcpt.example", day,
+            [foreign.policy("sts", "rcpt.example", 10 ** (5 * n), [])])))
+    for n in range(400):
+        day = foreign.LAST - datetime.timedelta(n)
+        put("years/%d.json" % n, raw(foreign.report(
+            "Org", "rcpt.example", day,
+            [foreign.policy("sts", "rcpt.example", n, [])])))
+    for folder, bars in ("far", 92), ("years", 92):
+        p = subprocess.run([SMTPD_OUT, "report", "html",
+                            os.path.join(work, folder)], timeout=60,
+                           stdout=subprocess.PIPE, preexec_fn=few)
+        tap.equal(p.returncode, 0, "exit")
+        tap.equal(p.stdout.count(b'class="bar"'), bars, "bars")
+        tap.true(len(p.stdout) < 200000, "size")
 
 
 @t.test("the page is replaced whole or stays")

@@ -42,8 +42,8 @@ format(const struct report_mail *in, struct buf *out)
 static void
 test_refused(void **state)
 {
-	static const char *const bad[] = { "", "a", "a@b@c d", "a@b.example\r\n"
-		"Bcc: x@y.example", "<a@b.example>",
+	static const char *const bad[] = { "", "a", "a@b@c d",
+		"a@b.example\r\nBcc: x@y.example", "<a@b.example>",
 		"a@b.example>,<x@y.example",
 		"a b@c.example", "\x01@b.example" };
 	const char *to = "t@r.example";
