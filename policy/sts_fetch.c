@@ -38,6 +38,7 @@ struct sts_fetch {
 	int64_t deadline_ms;		/* monotonic */
 	sts_fetch_cb *cb;
 	void *arg;
+	bool local;			/* our side failed */
 };
 
 void
@@ -86,6 +87,7 @@ fail(struct sts_fetch *f, enum tls_failure failure, const char *what,
 	char raw[STS_FETCH_REASON_MAX + STR_DOMAIN_MAX];
 
 	res->failure = failure;
+	res->local = f->local;
 	(void)snprintf(raw, sizeof(raw), "%s: %s", what, why);
 	str_sanitise(res->reason, sizeof(res->reason), raw, strlen(raw));
 	finish(f, res);
@@ -133,6 +135,7 @@ on_response(struct https_result *got, void *arg)
 	const char *why = fault(got);
 
 	f->request = NULL;
+	f->local = got->error == HTTPS_BUSY || got->error == HTTPS_LOCAL;
 	if (got->error == HTTPS_CERTIFICATE)
 		fail(f, TLS_FAILURE_STS_WEBPKI, f->host, got->reason);
 	else if (why != NULL)

@@ -10,6 +10,7 @@
 #ifndef POLICY_STS_FETCH_H
 #define POLICY_STS_FETCH_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -40,6 +41,9 @@ struct sts_fetch_result {
 	 * not valid) or TLS_FAILURE_STS_WEBPKI (certificate). */
 	enum tls_failure failure;
 	char reason[STS_FETCH_REASON_MAX];	/* a sentence on failure */
+	/* It is our side that failed (too many fetches, no CA file): nothing
+	 * is known of the domain. */
+	bool local;
 };
 
 /* Frees what has not been taken. */

@@ -354,6 +354,22 @@ take_failed(struct sts_entry *e, const struct sts_fetch_result *result)
 	save(e, &msg);
 }
 
+/* That we cannot fetch says nothing of the domain: what is in force stays, else
+ * mail waits, and the next one tries again. */
+static void
+fetch_not_made(struct sts_entry *e, const char *reason)
+{
+	enum sts_act act = decide(e, true);
+
+	if (log_once("sts-fetch-local"))
+		log_error("sts-fetch-not-made", "domain", e->domain, "reason",
+			reason, NULL);
+	if (e->refresh)
+		save_absent(e, reason);
+	(void)str_copy(e->finding_error, sizeof(e->finding_error), reason);
+	finish(e, act == STS_ACT_NONE ? STS_ACT_DEFER : act, false);
+}
+
 static void
 on_fetched(struct sts_fetch_result *result, void *arg)
 {
@@ -361,6 +377,11 @@ on_fetched(struct sts_fetch_result *result, void *arg)
 	bool ok = result->policy != NULL;
 
 	e->fetch = NULL;
+	if (!ok && result->local) {
+		fetch_not_made(e, result->reason);
+		sts_fetch_result_free(&result);
+		return;
+	}
 	if (ok)
 		take_fetched(e, result);
 	else if (e->refresh && e->finding == STS_FINDING_NONE)

@@ -30,7 +30,7 @@ static TAILQ_HEAD(, sts_fetch) all = TAILQ_HEAD_INITIALIZER(all);
 static struct event_base *loop;
 static const char *body;
 static enum tls_failure failure;
-static bool holding;
+static bool holding, local;
 static size_t started, most;
 
 void
@@ -39,7 +39,7 @@ fake_fetch_init(struct event_base *base)
 	loop = base;
 	body = NULL;
 	failure = TLS_FAILURE_STS_FETCH;
-	holding = false;
+	holding = local = false;
 	started = most = 0;
 }
 
@@ -53,6 +53,7 @@ void
 fake_fetch_text(const char *text)
 {
 	body = text;
+	local = false;
 }
 
 void
@@ -60,6 +61,15 @@ fake_fetch_fail(enum tls_failure what)
 {
 	body = NULL;
 	failure = what;
+	local = false;
+}
+
+void
+fake_fetch_local(void)
+{
+	body = NULL;
+	failure = TLS_FAILURE_STS_FETCH;
+	local = true;
 }
 
 void
@@ -103,6 +113,7 @@ on_step(evutil_socket_t fd, short what, void *arg)
 			ST_OK);
 	} else {
 		result->failure = failure;
+		result->local = local;
 		(void)str_copy(result->reason, sizeof(result->reason),
 			"it does not answer");
 	}

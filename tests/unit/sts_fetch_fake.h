@@ -14,6 +14,7 @@ void fake_fetch_clear(void);		/* checks that none is left */
 /* What every fetch brings from now on: a policy's text, or a failure. */
 void fake_fetch_text(const char *text);
 void fake_fetch_fail(enum tls_failure);
+void fake_fetch_local(void);		/* ... or our own */
 void fake_fetch_hold(bool hold);	/* answer nothing; then: all */
 size_t fake_fetch_count(void);		/* started since init */
 size_t fake_fetch_most(void);		/* at a time, of one domain */

@@ -359,6 +359,27 @@ test_private(void **state)
 	fetcher_close(&f);
 }
 
+/* Without authorities we cannot fetch: that is told apart. */
+static void
+test_local(void **state)
+{
+	const struct https_settings blind = { .ca_file = "/nonexistent",
+		.timeout_ms = 1000, .allow_private = true };
+	struct fetcher f;
+
+	(void)state;
+	fetcher_open(&f, NULL, NULL, 0);
+	https_free(&f.w.https);
+	f.w.https = https_new(f.w.base, &blind);
+	f.env.https = f.w.https;
+	assert_true(fetch(&f, DOMAIN)->local);
+	fetcher_close(&f);
+	fetcher_open(&f, NULL, NULL, 100);
+	fake_dns_hold(true);
+	assert_false(fetch(&f, DOMAIN)->local);
+	fetcher_close(&f);
+}
+
 static void
 test_long_name(void **state)
 {
@@ -435,7 +456,8 @@ main(void)
 		T(test_good), T(test_take), T(test_one_family),
 		T(test_crowd), T(test_faults), T(test_exact_size),
 		T(test_dns), T(test_dns_timeout), T(test_private),
-		T(test_long_name), T(test_cancel), T(test_cancel_long_name),
+		T(test_local), T(test_long_name), T(test_cancel),
+		T(test_cancel_long_name),
 	};
 
 	(void)signal(SIGPIPE, SIG_IGN);

@@ -228,6 +228,21 @@ forget_row(void)
 	memset(&parent.row, 0, sizeof(parent.row));
 }
 
+static void
+take(enum msg_sts_what what, uint64_t id)
+{
+	struct msg_sts msg = { .what = what, .domain = "d.example" };
+
+	sts_table_take(table, id, &msg);
+}
+
+static void
+take_refresh_of(uint64_t id)
+{
+	take(MSG_STS_REFRESH, id);
+	turn(10);
+}
+
 /* ---- discovery ---- */
 
 static void
@@ -469,6 +484,36 @@ test_backoff_stored(void **state)
 	forget_row();
 }
 
+/* When it is we who cannot fetch, that is no failure of the domain's: nothing
+ * is stored, mail waits or goes by what is in force. */
+static void
+test_local(void **state)
+{
+	const struct sts_view *v;
+
+	(void)state;
+	fake_dns_set(TXT, DNS_TYPE_TXT, DNS_FOUND, RECORD("1"));
+	fake_fetch_local();
+	v = look();
+	assert_int_equal(v->what, STS_VIEW_DEFER);
+	assert_int_equal(v->failure, TLS_FAILURE_NONE);
+	assert_non_null(strstr(v->later.text, "it does not answer"));
+	assert_int_equal(parent.failed, 0);
+	later(6);
+	fake_fetch_text(ENFORCE);
+	assert_int_equal(look()->source, STS_SOURCE_FETCHED);
+	restart(ENFORCE, "0", NOW_S + DAY_S);
+	fake_fetch_local();
+	v = look();
+	assert_int_equal(v->what, STS_VIEW_POLICY);
+	assert_string_equal(v->id, "0");
+	take_refresh_of(8);
+	assert_int_equal(parent.absent, 1);
+	assert_int_equal(parent.last_id, 8);
+	assert_int_equal(parent.failed, 0);
+	forget_row();
+}
+
 static void
 test_mode_none(void **state)
 {
@@ -592,14 +637,6 @@ test_used(void **state)
 	(void)look();
 	assert_int_equal(parent.used, 2);
 	forget_row();
-}
-
-static void
-take(enum msg_sts_what what, uint64_t id)
-{
-	struct msg_sts msg = { .what = what, .domain = "d.example" };
-
-	sts_table_take(table, id, &msg);
 }
 
 static void
@@ -893,10 +930,11 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		T(none), T(first), T(crowd), T(restart), T(stays),
 		T(dns_failure), T(new_id), T(backoff), T(backoff_of_id),
-		T(backoff_stored), T(mode_none), T(expiry), T(parent_silent),
-		T(order), T(stored_damage), T(used), T(forget), T(refresh),
-		T(refresh_nothing), T(refresh_meanwhile), T(list), T(recheck),
-		T(cancel), T(within), T(long_name), T(bound),
+		T(backoff_stored), T(local), T(mode_none), T(expiry),
+		T(parent_silent), T(order), T(stored_damage), T(used),
+		T(forget), T(refresh), T(refresh_nothing),
+		T(refresh_meanwhile), T(list), T(recheck), T(cancel),
+		T(within), T(long_name), T(bound),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
