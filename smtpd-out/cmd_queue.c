@@ -19,6 +19,7 @@
 #include "base/conf.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "smtpd-out/cmd_limits.h"
 #include "smtpd-out/cmd_policies.h"
 #include "smtpd-out/cmd_queue.h"
 
@@ -116,13 +117,19 @@ line_show(const json_t *o)
 		"destination  %s\nstate        %s\nsize         %lld\n"
 		"demand       %s\n"
 		"arrived      %s\nattempts     %lld\nnext         %s\n"
-		"expires      %s\nlast result  %s\n\n", get_text(o, "id"),
+		"expires      %s\nlast result  %s\n", get_text(o, "id"),
 		get_text(o, "sender"), get_text(o, "rcpt"),
 		get_text(o, "destination"), get_text(o, "state"),
 		get_int(o, "size"), demand_of(o), arrived,
 		get_int(o, "attempts"), next, expires,
 		get_text(o, "reason")[0] != '\0' ?
 		get_text(o, "reason") : "not tried yet");
+	if (get_int(o, "hold_until") > 0) {
+		when(get_int(o, "hold_until"), next);
+		(void)printf("waits until  %s: its destination is down (%s)"
+			"\n", next, get_text(o, "hold_reason"));
+	}
+	(void)printf("\n");
 }
 
 static void
@@ -142,27 +149,6 @@ static void
 end_demand(const json_t *o)
 {
 	(void)printf("%lld messages\n", get_int(o, "count"));
-}
-
-static void
-end_stats(const json_t *o)
-{
-	static const char *const keys[] = { "messages", "recipients",
-		"deliveries", "due", "active", "held", "bytes", "accepted",
-		"rejected", "sent", "deferred", "bounced", "commits" };
-	const json_t *list = json_object_get(o, "destinations");
-	char oldest[32];
-
-	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
-		(void)printf("%-12s %12lld\n", keys[i], get_int(o, keys[i]));
-	if (get_int(o, "oldest") > 0) {
-		when(get_int(o, "oldest"), oldest);
-		(void)printf("%-12s %s\n", "oldest", oldest);
-	}
-	for (size_t i = 0; i < json_array_size(list); i++)
-		(void)printf("%s%-40s %8lld\n", i == 0 ? "\n" : "",
-			get_text(json_array_get(list, i), "destination"),
-			get_int(json_array_get(list, i), "deliveries"));
 }
 
 static void
@@ -191,7 +177,11 @@ static const struct view views[] = {
 	{ "release", true, true, false, NULL, end_act, NULL },
 	{ "remove", true, true, false, NULL, end_act, NULL },
 	{ "demand", true, true, true, NULL, end_demand, NULL },
-	{ "stats", false, false, false, NULL, end_stats, NULL },
+	{ "stats", false, false, false, NULL, limits_stats, NULL },
+	{ "pause", false, false, false, NULL, limits_rule, NULL },
+	{ "resume", false, false, false, NULL, limits_rule, NULL },
+	{ "limit", false, false, false, NULL, limits_rule, NULL },
+	{ "limits", false, false, false, NULL, limits_list, NULL },
 	{ "tls-list", false, false, false, line_tls, end_tls_list, NULL },
 	{ "tls-forget", false, false, false, NULL, NULL, NULL },
 	{ "policies-list", false, false, false, policies_line,
@@ -328,6 +318,11 @@ usage(void)
 		"                         what TLS the message needs\n"
 		"  stats                  totals and the largest "
 		"destinations\n"
+		"  pause DESTINATION      hand out no mail for it; .domain "
+		"for those below\n"
+		"  resume DESTINATION\n"
+		"  limit [host] NAME connections=N recipients=N rate=N/TIME\n"
+		"  limits                 what is paused and limited\n"
 		"  tls [list]             what is remembered of hosts\n"
 		"  tls forget HOST\n"
 		"  policies [list]        MTA-STS policies that are known\n"
@@ -475,6 +470,24 @@ parse_policies_words(int argc, char **argv, struct asked *a,
 }
 
 static bool
+parse_limits_words(int argc, char **argv, struct asked *a,
+	const struct view **view_out)
+{
+	a->cmd = argv[0];
+	*view_out = find_view(a->cmd);
+	return limits_words(a->cmd, argc - 1, argv + 1, a->request) &&
+		json_object_set_new(a->request, "cmd", json_string(a->cmd)) ==
+		0;
+}
+
+static bool
+is_limits_word(const char *word)
+{
+	return strcmp(word, "pause") == 0 || strcmp(word, "resume") == 0 ||
+		strcmp(word, "limit") == 0 || strcmp(word, "limits") == 0;
+}
+
+static bool
 take_demand(int *argc, char **argv, struct asked *a)
 {
 	static const char *const words[] = { "require", "none", "default" };
@@ -502,6 +515,8 @@ parse_words(int argc, char **argv, struct options *o, struct asked *a,
 		return parse_tls_words(argc - 1, argv + 1, a, view_out);
 	if (argc > 0 && strcmp(argv[0], "policies") == 0)
 		return parse_policies_words(argc - 1, argv + 1, a, view_out);
+	if (argc > 0 && is_limits_word(argv[0]))
+		return parse_limits_words(argc, argv, a, view_out);
 	*view_out = argc > 0 ? find_view(argv[0]) : NULL;
 	if (*view_out != NULL && (*view_out)->takes_demand &&
 	    !take_demand(&argc, argv, a))

@@ -23,7 +23,9 @@
 #include "smtpd-out/control.h"
 #include "smtpd-out/control_int.h"
 #include "smtpd-out/listener.h"
+#include "smtpd-out/queue_hold.h"
 #include "smtpd-out/queue_sts.h"
+#include "smtpd-out/turn.h"
 #include "spool/policy_store.h"
 
 #define REQUEST_MAX 65536
@@ -41,6 +43,7 @@ client_free(struct client *c)
 	if (c->cat_fd >= 0)
 		(void)close(c->cat_fd);
 	json_decref(c->request);
+	event_free(c->step_ev);
 	bufferevent_free(c->bev);
 	free(c);
 }
@@ -72,6 +75,35 @@ void
 control_fail(struct client *c, const char *error)
 {
 	control_end(c, json_object(), error);
+}
+
+static void
+on_step(evutil_socket_t fd, short what, void *arg)
+{
+	struct client *c = arg;
+
+	(void)fd;
+	(void)what;
+	turn_mark("operator");
+	if (c->page != NULL)
+		c->page(c);
+}
+
+void
+control_again(struct client *c)
+{
+	const struct timeval now = { .tv_usec = 0 };
+
+	(void)event_add(c->step_ev, &now);
+}
+
+void
+control_long(struct client *c, void (*page)(struct client *))
+{
+	/* It says nothing more: silence is no reason to break off. */
+	(void)bufferevent_disable(c->bev, EV_READ);
+	c->page = page;
+	control_again(c);
 }
 
 /* ---- what is asked for ---- */
@@ -114,10 +146,15 @@ control_text_json(const char *text)
 }
 
 static const char *
-row_state(const struct client *c, const struct spool_delivery *d)
+row_state(const struct client *c, const struct spool_delivery *d,
+	const struct queue_dest *hold)
 {
 	if (queue_is_active(c->control->queue, d->id))
 		return "active";
+	if (!d->held && hold->paused)
+		return "paused";
+	if (!d->held && hold->hold_until_ms > 0)
+		return "waiting";
 	return d->held ? "held" : d->attempts > 0 ? "deferred" : "queued";
 }
 
@@ -126,22 +163,26 @@ on_row(const struct spool_row *row, void *arg)
 {
 	struct client *c = arg;
 	const struct spool_delivery *d = &row->delivery;
+	struct queue_dest hold;
 	char id[STR_ID_MAX];
 
+	queue_dest(c->control->queue, d->destination, &hold);
 	str_id_format(d->message_id, id);
 	c->rows++;
 	control_send(c, json_pack("{s:s, s:s, s:o, s:o, s:s, s:I, s:I, s:i, "
-		"s:I, s:I, s:o, s:b, s:b}", "id", id, "state",
-		row_state(c, d), "sender", control_text_json(row->sender),
-		"rcpt", control_text_json(row->rcpt), "destination",
-		d->destination, "size",
-		(json_int_t)row->size_bytes, "arrived",
+		"s:I, s:I, s:o, s:b, s:b, s:I, s:o}", "id", id, "state",
+		row_state(c, d, &hold), "sender",
+		control_text_json(row->sender), "rcpt",
+		control_text_json(row->rcpt), "destination", d->destination,
+		"size", (json_int_t)row->size_bytes, "arrived",
 		(json_int_t)(d->received_ms / 1000), "attempts",
 		(int)d->attempts, "next", (json_int_t)(d->next_ms / 1000),
 		"expires", (json_int_t)(d->expires_ms / 1000), "reason",
 		control_text_json(row->text), "require_tls",
 		(row->flags & ENVELOPE_REQUIRETLS) != 0, "tls_optional",
-		(row->flags & ENVELOPE_TLS_OPTIONAL) != 0));
+		(row->flags & ENVELOPE_TLS_OPTIONAL) != 0, "hold_until",
+		(json_int_t)(hold.hold_until_ms / 1000), "hold_reason",
+		control_text_json(hold.why)));
 }
 
 static void
@@ -155,9 +196,7 @@ list_page(struct client *c)
 	if (st == ST_OK && more) {
 		/* Nothing matched so far: go on in the next turn. */
 		if (c->rows == rows)
-			bufferevent_trigger(c->bev, EV_WRITE,
-				BEV_TRIG_IGNORE_WATERMARKS |
-				BEV_TRIG_DEFER_CALLBACKS);
+			control_again(c);
 		return;
 	}
 	c->page = NULL;
@@ -168,136 +207,7 @@ list_page(struct client *c)
 static void
 do_list(struct client *c)
 {
-	c->page = list_page;
-	list_page(c);
-}
-
-static const struct {
-	const char *name;
-	enum spool_action action;
-} actions[] = {
-	{ "flush", SPOOL_FLUSH }, { "hold", SPOOL_HOLD },
-	{ "release", SPOOL_RELEASE }, { "remove", SPOOL_REMOVE },
-};
-
-static void
-do_act(struct client *c)
-{
-	const char *name = control_text_of(c->request, "cmd");
-	struct spool *spool = c->control->spool;
-	char count_text[24];
-	uint64_t count = 0;
-	size_t i = 0;
-	enum status st;
-
-	while (strcmp(actions[i].name, name) != 0)
-		i++;
-	st = spool_begin(spool);
-	if (st == ST_OK)
-		st = spool_act(spool, &c->filter, actions[i].action,
-			clock_wall_ms(), &count);
-	if (st == ST_OK)
-		st = spool_commit(spool);
-	if (st != ST_OK) {
-		spool_rollback(spool);
-		control_fail(c, spool_error(spool));
-		return;
-	}
-	(void)snprintf(count_text, sizeof(count_text), "%llu",
-		(unsigned long long)count);
-	log_info("operator", "action", name, "deliveries", count_text, NULL);
-	queue_kick(c->control->queue);
-	control_end(c, json_pack("{s:I}", "count", (json_int_t)count), NULL);
-}
-
-static const struct {
-	const char *name;
-	unsigned flags;
-} demands[] = {
-	{ "require", ENVELOPE_REQUIRETLS }, { "none", ENVELOPE_TLS_OPTIONAL },
-	{ "default", 0 },
-};
-
-/* What messages demand of their transport (RFC 8689), in place of what the
- * sender said.  A job that is out keeps what it was given. */
-static void
-do_demand(struct client *c)
-{
-	const char *name = control_text_of(c->request, "demand");
-	const char *id = control_text_of(c->request, "id");
-	struct spool *spool = c->control->spool;
-	uint64_t count = 0;
-	size_t i = 0;
-	enum status st;
-
-	while (i < 3 && (name == NULL || strcmp(demands[i].name, name) != 0))
-		i++;
-	if (i == 3) {
-		control_fail(c, "no such demand");
-		return;
-	}
-	st = spool_begin(spool);
-	if (st == ST_OK)
-		st = spool_set_flags(spool, &c->filter, ENVELOPE_REQUIRETLS |
-			ENVELOPE_TLS_OPTIONAL, demands[i].flags, &count);
-	if (st == ST_OK)
-		st = spool_commit(spool);
-	if (st != ST_OK) {
-		spool_rollback(spool);
-		control_fail(c, spool_error(spool));
-		return;
-	}
-	log_info("operator", "action", "demand", "demand", name, "id", id,
-		"messages", log_num((long long)count), NULL);
-	control_end(c, json_pack("{s:I}", "count", (json_int_t)count), NULL);
-}
-
-static json_t *
-top_destinations(struct control *control)
-{
-	struct spool_dest_stats top[20];
-	json_t *list = json_array();
-	size_t count = 0;
-
-	if (spool_top_destinations(control->spool, top, 20, &count) != ST_OK)
-		count = 0;
-	for (size_t i = 0; i < count; i++)
-		(void)json_array_append_new(list, json_pack(
-			"{s:s, s:I, s:I}", "destination", top[i].destination,
-			"deliveries", (json_int_t)top[i].deliveries, "oldest",
-			(json_int_t)(top[i].oldest_received_ms / 1000)));
-	return list;
-}
-
-static void
-do_stats(struct client *c)
-{
-	struct control *control = c->control;
-	struct spool_stats s;
-	struct queue_stats q;
-
-	if (spool_stats(control->spool, clock_wall_ms(), &s) != ST_OK) {
-		control_fail(c, spool_error(control->spool));
-		return;
-	}
-	queue_stats(control->queue, &q);
-	control_end(c, json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
-		"s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}",
-		"messages", (json_int_t)s.messages,
-		"deliveries", (json_int_t)s.deliveries,
-		"recipients", (json_int_t)s.recipients,
-		"held", (json_int_t)s.held, "due", (json_int_t)s.due,
-		"bytes", (json_int_t)s.bytes,
-		"oldest", (json_int_t)(s.oldest_received_ms / 1000),
-		"active", (json_int_t)q.active,
-		"accepted", (json_int_t)q.accepted,
-		"rejected", (json_int_t)q.rejected,
-		"sent", (json_int_t)q.sent,
-		"deferred", (json_int_t)q.deferred,
-		"bounced", (json_int_t)q.bounced,
-		"late_answers", (json_int_t)q.late_answers,
-		"commits", (json_int_t)q.commits,
-		"destinations", top_destinations(control)), NULL);
+	control_long(c, list_page);
 }
 
 static void
@@ -394,9 +304,12 @@ static const struct {
 	const char *cmd;
 	void (*run)(struct client *);
 } commands[] = {
-	{ "list", do_list }, { "stats", do_stats }, { "cat", do_cat },
-	{ "flush", do_act }, { "hold", do_act }, { "release", do_act },
-	{ "remove", do_act }, { "demand", do_demand },
+	{ "list", do_list }, { "stats", control_stats }, { "cat", do_cat },
+	{ "flush", control_act }, { "hold", control_act },
+	{ "release", control_act }, { "remove", control_act },
+	{ "demand", control_demand }, { "pause", control_rule },
+	{ "resume", control_rule }, { "limit", control_rule },
+	{ "limits", control_limits },
 	{ "tls-list", do_tls_list }, { "tls-forget", do_tls_forget },
 	{ "policies-list", control_policies_list },
 	{ "policies-show", control_policies_show },
@@ -433,6 +346,7 @@ on_client_read(struct bufferevent *bev, void *arg)
 	struct evbuffer *in = bufferevent_get_input(bev);
 	char *line;
 
+	turn_mark("operator");
 	if (c->request != NULL || c->answered) {
 		(void)evbuffer_drain(in, evbuffer_get_length(in));
 		return;
@@ -450,8 +364,12 @@ on_client_written(struct bufferevent *bev, void *arg)
 {
 	struct client *c = arg;
 
-	if (c->page != NULL)
+	turn_mark("operator");
+	/* An action has nothing to write until it ends. */
+	if (c->page != NULL && !evtimer_pending(c->step_ev, NULL))
 		c->page(c);
+	else if (c->page != NULL)
+		return;
 	else if (c->cat_fd >= 0)
 		cat_block(c);
 	else if (c->answered &&
@@ -500,6 +418,7 @@ on_accept(evutil_socket_t listen_fd, short what, void *arg)
 	c->cat_fd = -1;
 	c->bev = bufferevent_socket_new(control->base, fd,
 		BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
+	c->step_ev = event_new(control->base, -1, 0, on_step, c);
 	TAILQ_INSERT_TAIL(&control->clients, c, link);
 	control->count++;
 	bufferevent_setcb(c->bev, on_client_read, on_client_written,

@@ -35,6 +35,9 @@ struct client {
 	char host_after[SPOOL_HOST_MAX];
 	struct spool_filter filter;
 	json_t *request;		/* owns the filter's strings */
+	struct event *step_ev;		/* the next part, in the next turn */
+	struct spool_walk at;		/* of an action */
+	size_t action;			/* in its table */
 	uint64_t after;
 	uint64_t rows;
 	int cat_fd;
@@ -52,6 +55,21 @@ void control_fail(struct client *, const char *error);
 const char *control_text_of(const json_t *request, const char *key);
 /* A text of whatever bytes. */
 json_t *control_text_json(const char *text);
+
+/* Work that goes on by page() until it answers; the client is silent. */
+void control_long(struct client *, void (*page)(struct client *));
+void control_again(struct client *);	/* page() again, in the next turn */
+
+/* ---- control_act.c ---- */
+
+void control_act(struct client *);
+void control_demand(struct client *);
+
+/* ---- control_stats.c ---- */
+
+void control_stats(struct client *);
+void control_limits(struct client *);
+void control_rule(struct client *);	/* pause, resume, limit */
 
 /* ---- control_policies.c ---- */
 

@@ -27,6 +27,7 @@
 #include "smtpd-out/inject_tls.h"
 #include "smtpd-out/ipc.h"
 #include "smtpd-out/ipc_msg.h"
+#include "smtpd-out/rlimits.h"
 
 #define ACCEPT_TURN 64		/* connections taken per loop turn */
 #define POOL_BYTES (64U * 1024 * 1024)
@@ -507,6 +508,7 @@ inject_main(struct conf *conf, int ipc_fd, const int *listen_fds,
 	struct inject in = { .conf = conf };
 
 	ignore_signals();
+	rlimits_apply(conf, false);	/* the parent has said it */
 	in.base = event_base_new();
 	if (in.base == NULL)
 		return EXIT_FAILURE;

@@ -18,6 +18,7 @@
 #include "base/str.h"
 #include "smtpd-out/ipc.h"
 #include "smtpd-out/ipc_msg.h"
+#include "smtpd-out/turn.h"
 
 #define HEADER_BYTES 16
 #define FLAG_FD 1
@@ -218,6 +219,7 @@ on_readable(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	turn_mark("channel");
 	do {
 		n = receive(ipc);
 		total += n;
@@ -266,6 +268,7 @@ on_writable(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	turn_mark("channel");
 	while ((c = TAILQ_FIRST(&ipc->out)) != NULL) {
 		ssize_t n = send_chunk(ipc, c);
 

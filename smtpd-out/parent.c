@@ -25,6 +25,8 @@
 #include "smtpd-out/notify.h"
 #include "smtpd-out/parent.h"
 #include "smtpd-out/parent_int.h"
+#include "smtpd-out/rlimits.h"
+#include "smtpd-out/turn.h"
 
 #define STOP_SECONDS 60
 
@@ -35,6 +37,7 @@ on_sigchld(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
 	(void)what;
+	turn_mark("children");
 	kids_reap(arg);
 }
 
@@ -105,6 +108,7 @@ on_reload(evutil_socket_t sig, short what, void *arg)
 		return;
 	}
 	warn_fixed(p->conf, conf);
+	rlimits_apply(conf, true);
 	kids_retire(p);
 	listeners_close(&p->listeners);
 	p->listeners = listeners;
@@ -175,6 +179,17 @@ add_signals(struct parent *p)
 }
 
 static void
+log_turn(void)
+{
+	struct turn_worst worst;
+
+	turn_worst(&worst);
+	log_info("loop", "worst_ms", log_num(worst.us / 1000), "in",
+		worst.what, "above_100_ms", log_num((long long)worst.slow),
+		NULL);
+}
+
+static void
 run(struct parent *p)
 {
 	if (p->conf->sandbox && sandbox_supported() &&
@@ -188,7 +203,8 @@ run(struct parent *p)
 			NULL);
 	log_init("parent", p->conf->log_target, p->conf->log_level);
 	kids_start(p);
-	(void)event_base_dispatch(p->base);
+	turn_run(p->base);
+	log_turn();
 	if (!queue_flush(p->queue)) {
 		log_error("stop", "reason", "results could not be stored; "
 			"mail may be sent twice", NULL);
@@ -230,6 +246,7 @@ parent_main(const char *conf_path, char *conf_text, struct conf *conf,
 	p->base = event_base_new();
 	kids_init(p);
 	port_init(p, &port);
+	rlimits_apply(p->conf, true);
 	if (open_spool(p)) {
 		add_signals(p);
 		p->queue = queue_new(p->base, conf, p->spool, &port);

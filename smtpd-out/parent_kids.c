@@ -13,6 +13,7 @@
 #include "smtpd-out/notify.h"
 #include "smtpd-out/parent_int.h"
 #include "smtpd-out/queue_hold.h"
+#include "smtpd-out/turn.h"
 
 #define STABLE_MS 60000		/* a child this old has not "crashed often" */
 #define OFTEN 3
@@ -159,6 +160,7 @@ on_restart(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
 	(void)what;
+	turn_mark("children");
 	start_slot(arg);
 }
 

@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "smtpd-out/queue_int.h"
+#include "smtpd-out/turn.h"
 
 #define RETRY_COMMIT_MS 1000
 #define IDLE_MS 200		/* housekeeping slices of the spool */
@@ -311,6 +312,7 @@ on_commit(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
 	(void)what;
+	turn_mark("commit");
 	commit(arg);
 }
 
@@ -353,6 +355,7 @@ on_idle(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	turn_mark("housekeeping");
 	if (q->rechecked ? spool_idle(q->spool) : recheck(q))
 		add_timer(q->idle_ev, q->rechecked ? IDLE_MS : RECHECK_MS);
 }

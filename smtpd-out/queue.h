@@ -82,6 +82,9 @@ enum queue_gone { GONE_NOT = 0, GONE_IN_ORDER, GONE_CRASHED,
 void queue_child_gone(struct queue *, uint64_t child, enum queue_gone,
 	int64_t again_ms);
 
+/* The operator flushes: holds end, of that destination (".example" for those
+ * below it) or all (NULL). */
+void queue_flush_holds(struct queue *, const char *destination);
 /* Looks for due work now (a worker came up, the operator changed things). */
 void queue_kick(struct queue *);
 /* Hands out no more work; submissions and results are still taken. */

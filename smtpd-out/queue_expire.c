@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "smtpd-out/queue_hold.h"
 #include "smtpd-out/queue_int.h"
+#include "smtpd-out/turn.h"
 #include "spool/schedule.h"
 
 #define EXPIRE_MS 10000
@@ -122,6 +123,7 @@ on_expire(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	turn_mark("expiry");
 	expire_untried(q);
 	if (q->conf->retry.delay_notice_ms > 0)
 		(void)queue_holds(q, on_hold, &delayed);

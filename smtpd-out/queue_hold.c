@@ -14,6 +14,7 @@
 #include "smtpd-out/limits.h"
 #include "smtpd-out/queue_hold.h"
 #include "smtpd-out/queue_lane.h"
+#include "smtpd-out/turn.h"
 
 #define HOLDS_MAX 10000
 #define PARKS_MAX 5000
@@ -201,14 +202,23 @@ hold_end(struct queue *q, struct hold *h)
 	hold_free(q, h);
 }
 
+static bool
+is_below(const char *match, const char *name)
+{
+	size_t n = strlen(match), len = strlen(name);
+
+	return match[0] == '.' && n < len && strcmp(name + len - n, match) == 0;
+}
+
 void
-queue_hold_end(struct queue *q, const char *name)
+queue_flush_holds(struct queue *q, const char *destination)
 {
 	struct hold *h, *next;
 
 	for (h = TAILQ_FIRST(&q->holds->list); h != NULL; h = next) {
 		next = TAILQ_NEXT(h, link);
-		if (name == NULL || strcmp(h->name, name) == 0)
+		if (destination == NULL || strcmp(h->name, destination) == 0 ||
+		    is_below(destination, h->name))
 			hold_end(q, h);
 	}
 }
@@ -407,6 +417,7 @@ on_sweep(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	turn_mark("resume");
 	if (hold_waiting(q)) {
 		sweep_soon(q);
 		return;

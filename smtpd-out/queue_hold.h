@@ -36,8 +36,6 @@ struct queue_dest {
 	struct conf_bounds bounds;	/* that hold for it now */
 };
 void queue_dest(struct queue *, const char *name, struct queue_dest *out);
-/* Ends holds of exactly that destination, or all (NULL). */
-void queue_hold_end(struct queue *, const char *name);
 /* Names of destinations on hold, in no order; returns how many. */
 size_t queue_holds(struct queue *, void (*cb)(const char *name, void *),
 	void *arg);

@@ -11,7 +11,10 @@
 #include "smtpd-out/queue_lane.h"
 
 #define ACTIVE_BYTES_MAX (32U << 20)	/* inline bodies out with workers */
-#define FLOOR 4
+#define WINDOW_LEAST 2
+#define WINDOW_FIRST 8		/* or less in a small active set */
+#define SMALL 16		/* an active set that is not halved */
+#define WINDOW_MAX 100000
 #define STALLED_MAX 1000
 #define RATE_AHEAD_MS 10000	/* out at most what the rate takes in this */
 
@@ -56,6 +59,15 @@ lanes_clear(struct queue *q)
 	mem_free(&q->lanes);
 }
 
+static size_t
+window_first(const struct queue *q)
+{
+	size_t n = q->conf->limit.active / 500;
+
+	return n < WINDOW_LEAST ? WINDOW_LEAST : n > WINDOW_FIRST ?
+		WINDOW_FIRST : n;
+}
+
 struct dest *
 dest_find(struct queue *q, const char *name)
 {
@@ -72,6 +84,7 @@ dest_get(struct queue *q, const char *name)
 		return d;
 	d = xcalloc(1, sizeof(*d) + len + 1);
 	memcpy(d->name, name, len + 1);
+	d->window = window_first(q);
 	for (enum spool_class c = 0; c < SPOOL_CLASSES; c++) {
 		d->lanes[c].dest = d;
 		d->lanes[c].class = c;
@@ -157,6 +170,12 @@ dest_give(struct queue *q, struct active *a)
 	if (d == NULL)
 		return;
 	a->dest = NULL;
+	if (a->results[0].outcome.verdict == VERDICT_LATER)
+		d->window /= 2;
+	else if (d->window < WINDOW_MAX)
+		d->window += 2;
+	if (d->window < window_first(q))
+		d->window = window_first(q);
 	d->active--;
 	d->bytes -= a->bytes;
 	q->lanes->active[a->class]--;
@@ -216,12 +235,16 @@ dest_room(struct queue *q, struct dest *d, enum spool_class class)
 	size_t max = q->conf->limit.active, out = table_count(q->by_job);
 	size_t left = out < max ? max - out : 0;
 	size_t of_class = class_room(q, class), cap = rate_cap(q, d);
-	size_t floor, share;
+	size_t kept = max < SMALL ? 0 : max / 2, share;
 
+	share = 1;
+	if (left > kept)
+		share = (left - kept) / 2 > WINDOW_LEAST ?
+			(left - kept) / 2 : WINDOW_LEAST;
 	if (left > of_class)
 		left = of_class;
-	floor = left > max / 8 ? FLOOR : 1;
-	share = left / 4 > floor ? left / 4 : floor;
+	if (share > d->window)
+		share = d->window;
 	if (share > cap)
 		share = cap;
 	if (d->active >= share || (d->active > 0 && d->bytes >=

@@ -6,10 +6,11 @@
  * only, found there in the order in which they become due.  So memory depends
  * on `limit active`, not on the queue.
  *
- * Nobody takes everything: of the active set one destination may have a
- * quarter of what is free (at least FLOOR while there is room, at least one),
- * which leaves room for the next however many there are; retries may have three
- * quarters of the whole, new mail seven eighths.
+ * Nobody takes everything.  A destination starts with a small window that grows
+ * with what it takes and shrinks when it fails, so that a slow one never has
+ * much; it is bounded by half of what is left of one half of the active set.
+ * The other half is for destinations that have nothing out yet.  Retries may
+ * have three quarters of the whole, new mail seven eighths.
  */
 #ifndef SMTPD_OUT_QUEUE_LANE_H
 #define SMTPD_OUT_QUEUE_LANE_H
@@ -40,6 +41,7 @@ struct dest {
 	struct lane lanes[SPOOL_CLASSES];
 	size_t active;
 	uint64_t bytes;			/* inline bodies that are out */
+	size_t window;			/* what it may have out, at most */
 	size_t cap;			/* what its rate allows to be out */
 	unsigned cap_generation;
 	char name[];

@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "smtpd-out/queue_sts_int.h"
+#include "smtpd-out/turn.h"
 
 #define REFRESH_SLICE 20	/* asked for in one turn */
 #define REFRESH_MORE_MS 2000	/* for a fetch beyond its own bounds */
@@ -79,6 +80,7 @@ on_refresh(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	turn_mark("policies");
 	if (q->stopping)
 		return;
 	if (!q->conf->sts.enable) {

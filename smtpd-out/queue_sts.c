@@ -18,6 +18,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "smtpd-out/queue_sts_int.h"
+#include "smtpd-out/turn.h"
 
 #define SAVE_WAIT_MS 1000
 #define SAVE_AGAIN_MS 30000	/* after a fault */
@@ -415,6 +416,7 @@ on_save(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
 	(void)what;
+	turn_mark("policies");
 	queue_schedule_commit(arg);
 }
 

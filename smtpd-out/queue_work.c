@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "smtpd-out/queue_lane.h"
+#include "smtpd-out/turn.h"
 
 #define BATCH 64			/* read from an index at once */
 #define QUANTUM 16			/* of one destination in one turn */
@@ -332,6 +333,7 @@ on_pump(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
 	(void)what;
+	turn_mark("hand-out");
 	work_pump(arg);
 }
 
@@ -478,6 +480,7 @@ on_due(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	turn_mark("hand-out");
 	q->kicked = false;
 	/* Also when the clock was set back: what is due now lies behind. */
 	if (all || q->walk_all || mono_ms - q->walked_all_ms >= SCAN_MAX_MS ||

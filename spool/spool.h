@@ -101,7 +101,6 @@ struct spool_cursor {		/* start with zeroes */
 	uint64_t id;
 };
 
-/* What is due: spool_lane.h. */
 /* ST_NOENT when it is gone. */
 enum status spool_delivery(struct spool *, uint64_t id,
 	struct spool_delivery *out) MUST_CHECK;
@@ -193,7 +192,7 @@ enum status spool_purge(struct spool *, uint64_t message_id,
 	uint64_t *count_out) MUST_CHECK;
 
 struct spool_walk {		/* start with zeroes */
-	uint64_t message_from, delivery_after;
+	uint64_t message_from, delivery_after, flagged;
 };
 /* Applies to all matching deliveries; *count_out says how many.  With
  * filter->rcpt a removal takes that recipient alone, the other actions the
@@ -205,10 +204,11 @@ enum status spool_act_slice(struct spool *, const struct spool_filter *,
 	enum spool_action, int64_t now_ms, struct spool_walk *,
 	uint64_t *count_out, bool *more_out) MUST_CHECK;
 
-/* Changes flags of the messages that have a matching recipient, as a whole;
- * *count_out says how many messages there are. */
+/* Changes flags of the messages that have a matching recipient, as a whole, a
+ * bounded part at a time; *count_out grows by the messages. */
 enum status spool_set_flags(struct spool *, const struct spool_filter *,
-	unsigned clear, unsigned set, uint64_t *count_out) MUST_CHECK;
+	unsigned clear, unsigned set, struct spool_walk *, uint64_t *count_out,
+	bool *more_out) MUST_CHECK;
 
 struct spool_stats {
 	uint64_t messages, deliveries, recipients, held, due, bytes;

@@ -291,31 +291,31 @@ spool_act(struct spool *s, const struct spool_filter *filter,
 
 enum status
 spool_set_flags(struct spool *s, const struct spool_filter *filter,
-	unsigned clear, unsigned set, uint64_t *count_out)
+	unsigned clear, unsigned set, struct spool_walk *at,
+	uint64_t *count_out, bool *more_out)
 {
-	struct act a = { .s = s, .filter = filter };
+	struct act a = { .s = s, .filter = filter, .at = *at };
+	uint64_t last = at->flagged;
 	enum status st = spool_need_tx(s);
-	uint64_t last = 0;
 
-	*count_out = 0;
-	while (st == ST_OK) {
+	if (st == ST_OK)
 		st = act_collect(&a);
-		for (size_t i = 0; st == ST_OK && i < a.count; i++) {
-			struct query q;
+	for (size_t i = 0; st == ST_OK && i < a.count; i++) {
+		struct query q;
 
-			if (a.matches[i].message_id == last)
-				continue;
-			last = a.matches[i].message_id;
-			query_start(&q, s, STMT_SET_FLAGS);
-			query_id(&q, last);
-			query_int(&q, clear);
-			query_int(&q, set);
-			st = query_run(&q);
-			(*count_out)++;
-		}
-		if (!a.more)
-			break;
+		if (a.matches[i].message_id == last)
+			continue;
+		last = a.matches[i].message_id;
+		query_start(&q, s, STMT_SET_FLAGS);
+		query_id(&q, last);
+		query_int(&q, clear);
+		query_int(&q, set);
+		st = query_run(&q);
+		(*count_out)++;
 	}
+	*at = a.at;
+	at->flagged = last;
+	*more_out = a.more;
 	spool_step(s, "flagged");
 	return st;
 }

@@ -61,6 +61,16 @@ test_accept(void **state)
 	assert_empty();
 }
 
+/* Five for each destination: one alone may not have many out. */
+static unsigned
+submit_spread(int i)
+{
+	char rcpt[32];
+
+	(void)snprintf(rcpt, sizeof(rcpt), "a@y%d.example", i / 5);
+	return fq_submit("s@x.example", rcpt);
+}
+
 static void
 test_group_commit(void **state)
 {
@@ -68,7 +78,7 @@ test_group_commit(void **state)
 
 	(void)state;
 	for (int i = 0; i < 50; i++) {
-		n = fq_submit("s@x.example", "a@y.example");
+		n = submit_spread(i);
 		first = first == 0 ? n : first;
 	}
 	fq_turn();
@@ -832,12 +842,8 @@ test_long_walk(void **state)
 {
 	(void)state;
 	fq_worker = 0;
-	for (int i = 0; i < 1900; i++) {
-		char rcpt[32];
-
-		(void)snprintf(rcpt, sizeof(rcpt), "a@y%d.example", i / 10);
-		fq_submit("s@x.example", rcpt);
-	}
+	for (int i = 0; i < 1900; i++)
+		(void)submit_spread(i);
 	fq_turn();
 	for (int i = 0; i < 20; i++) {
 		(void)usleep(25000);
@@ -922,8 +928,8 @@ test_restart(void **state)
 	submit_file(INJECT_ID, 1001, token, BIG_BODY);
 	dropped = open_file(1002, BIG_BODY);	/* never submitted */
 	assert_true(dropped != token);
-	for (int i = 0; i < 200; i++)
-		fq_submit("s@x.example", "a@y.example b@z.example");
+	for (int i = 0; i < 400; i++)
+		(void)submit_spread(i);
 	fq_turn();
 	fq_run_ms(60);
 	assert_int_equal(fq_open_jobs(), 401);

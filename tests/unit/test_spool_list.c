@@ -218,10 +218,14 @@ static uint64_t
 set_flags(struct spool *s, const struct spool_filter *f, unsigned clear,
 	unsigned set)
 {
-	uint64_t count;
+	struct spool_walk at = { 0 };
+	uint64_t count = 0;
+	bool more = true;
 
 	assert_int_equal(spool_begin(s), ST_OK);
-	assert_int_equal(spool_set_flags(s, f, clear, set, &count), ST_OK);
+	while (more)
+		assert_int_equal(spool_set_flags(s, f, clear, set, &at, &count,
+			&more), ST_OK);
 	assert_int_equal(spool_commit(s), ST_OK);
 	test_check_totals(s);
 	return count;
@@ -234,10 +238,13 @@ test_flags(void **state)
 {
 	struct spool *s = test_open(*state);
 	uint64_t one = test_add(s, "a@one.test b@two.test c@two.test", "x");
-	uint64_t two = test_add(s, "a@one.test", "x"), count;
+	uint64_t two = test_add(s, "a@one.test", "x"), count = 0;
 	struct spool_filter f = { .held = -1, .destination = "two.test" };
+	struct spool_walk at = { 0 };
+	bool more;
 
-	assert_int_equal(spool_set_flags(s, &f, 0, 4, &count), ST_SYS);
+	assert_int_equal(spool_set_flags(s, &f, 0, 4, &at, &count, &more),
+		ST_SYS);
 	assert_int_equal(flags_of(s, one), 0);
 	assert_int_equal(set_flags(s, &f, 12, 5), 1);
 	assert_int_equal(flags_of(s, one), 5);
@@ -250,7 +257,8 @@ test_flags(void **state)
 	assert_int_equal(flags_of(s, one), 9);
 	/* until it is durable, nothing has happened */
 	assert_int_equal(spool_begin(s), ST_OK);
-	assert_int_equal(spool_set_flags(s, &test_any, 12, 0, &count), ST_OK);
+	assert_int_equal(spool_set_flags(s, &test_any, 12, 0, &at, &count,
+		&more), ST_OK);
 	spool_rollback(s);
 	assert_int_equal(flags_of(s, one), 9);
 	spool_close(&s);
