@@ -385,4 +385,9 @@ def _():
     tap.equal(box("ann@enforce-misnamed.test"), [], "mailbox")
 
 
+@t.test("no process has died, and it stops in order")
+def _():
+    daemon.ends_well()
+
+
 t.run()

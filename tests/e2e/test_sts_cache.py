@@ -323,4 +323,9 @@ def _():
     idle.stop()
 
 
+@t.test("no process has died, and it stops in order")
+def _():
+    daemon.ends_well()
+
+
 t.run()

@@ -330,4 +330,9 @@ def _():
     tap.equal(len(good.fetches("fine.test")), 1, "requests")
 
 
+@t.test("no process has died, and it stops in order")
+def _():
+    daemon.ends_well()
+
+
 t.run()

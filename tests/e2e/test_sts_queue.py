@@ -274,4 +274,9 @@ def _():
     sent("short.test", "none")
 
 
+@t.test("no process has died, and it stops in order")
+def _():
+    daemon.ends_well()
+
+
 t.run()

@@ -140,6 +140,15 @@ class Daemon:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(seconds)
 
+    def ends_well(self):
+        """Stops it; raises unless it and its children lived in peace."""
+        status, log = self.stop(), self.log()
+        for word in ("child-died", "Sanitizer", "runtime error"):
+            if word in log:
+                raise RuntimeError("%s in the log" % word)
+        if status != 0:
+            raise RuntimeError("exit %d" % status)
+
     def kill(self):
         """SIGKILL; waits for the children, which notice a moment later."""
         children = self.children()
