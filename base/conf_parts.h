@@ -46,6 +46,11 @@ struct conf_tlsrpt {		/* reports to others, RFC 8460 */
 	char *from;			/* address, of mail with reports */
 	char *domain;			/* who submits: TLS-Report-Submitter */
 	bool success_reports;		/* also for days without a failure */
+	int64_t spread_s;		/* of a day's reports, after its end */
+	int64_t retry_s;		/* after a failed try, doubling */
+	int64_t keep_s;			/* how long totals are kept */
+	size_t domains;			/* counted in a day */
+	bool allow_private;		/* https targets at private addresses */
 	char **exclude;			/* domains, ".domain" */
 	size_t exclude_count;
 };

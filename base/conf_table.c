@@ -170,6 +170,13 @@ static const struct conf_row tlsrpt_rows[] = {
 	{ "domain", ROW_HOST, AT(tlsrpt.domain), NULL, 0, 0, NULL },
 	{ "success-reports", ROW_BOOL, AT(tlsrpt.success_reports), "yes", 0, 0,
 	    NULL },
+	{ "spread", ROW_S, AT(tlsrpt.spread_s), "4h", 1, 43200, NULL },
+	{ "retry", ROW_S, AT(tlsrpt.retry_s), "10m", 1, 43200, NULL },
+	{ "keep", ROW_S, AT(tlsrpt.keep_s), "30d", 172800, 31536000, NULL },
+	{ "max-domains", ROW_SIZE_T, AT(tlsrpt.domains), "20000", 1, 1000000,
+	    NULL },
+	{ "allow-private-addresses", ROW_BOOL, AT(tlsrpt.allow_private), "no",
+	    0, 0, NULL },
 };
 static const struct conf_row dkim_rows[] = {
 	{ "domain", ROW_HOST, AT(dkim.domain), NULL, 0, 0, NULL },

@@ -17,7 +17,7 @@
 #define TLSRPT_DOC_VALUES_MAX 400000	/* bounds the memory of a parse */
 #define TLSRPT_DOC_RESULTS_MAX 1000	/* policies read of a document */
 #define TLSRPT_DOC_ROWS_MAX 10000	/* failure rows read of a document */
-#define TLSRPT_ERR_MAX 200
+#define TLSRPT_ERR_MAX 256	/* as in tlsrpt_record.h */
 
 /* Appends the JSON; ST_LIMIT when it does not fit. */
 enum status tlsrpt_doc_format(const struct tlsrpt_report *, struct buf *)

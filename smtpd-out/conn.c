@@ -597,6 +597,18 @@ conn_ip(const struct conn *c)
 	return c->ip;
 }
 
+void
+conn_local_ip(const struct conn *c, char *out, size_t out_bytes)
+{
+	struct sockaddr_storage addr;
+	socklen_t len = sizeof(addr);
+
+	if (getsockname(c->fd, (struct sockaddr *)&addr, &len) != 0 ||
+	    getnameinfo((const struct sockaddr *)&addr, len, out,
+	    (socklen_t)out_bytes, NULL, 0, NI_NUMERICHOST) != 0)
+		out[0] = '\0';
+}
+
 enum tls_failure
 conn_tls_failure(const struct conn *c)
 {

@@ -70,6 +70,8 @@ void conn_close(struct conn *);
 
 const char *conn_error(const struct conn *);
 const char *conn_ip(const struct conn *);	/* "" before CONN_UP */
+/* Our end's address; "" when there is none. */
+void conn_local_ip(const struct conn *, char *out, size_t out_bytes);
 /* The TLS layer while there is one, for its names and errors; or NULL. */
 const struct tls *conn_tls(const struct conn *);
 /* Why the handshake failed, as TLSRPT names it. */

@@ -134,6 +134,7 @@ link_free(struct link *l)
 	event_free(l->idle_ev);
 	demand_free(&l->demand);
 	sts_view_unref(&l->sts);
+	tlsa_seen_free(&l->tlsa);
 	free(l);
 }
 

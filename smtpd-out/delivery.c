@@ -317,11 +317,11 @@ static const struct session_callbacks session_cbs = {
 	.closed = on_session_closed,
 };
 
-/* Takes the demand over. */
+/* Takes demand and TLSA records over. */
 static void
-start_session(struct delivery *d, struct demand *demand,
-	int64_t fresh_until_ms)
+start_session(struct delivery *d, struct host_policy_result *result)
 {
+	struct demand *demand = result->demand;
 	size_t host = d->policy_host;
 	const struct route_host *h = &d->route->hosts[host];
 	struct dest *dest = d->dest;
@@ -344,9 +344,10 @@ start_session(struct delivery *d, struct demand *demand,
 	l->host = host;
 	l->job = d;
 	l->demand = demand;
+	l->tlsa = result->tlsa;
 	l->message = delivery_message(d);
-	l->fresh_until_ms = fresh_until_ms < oldest_ms ? fresh_until_ms :
-		oldest_ms;
+	l->fresh_until_ms = result->fresh_until_ms < oldest_ms ?
+		result->fresh_until_ms : oldest_ms;
 	l->idle_ev = event_new(dest->all->env->base, -1, 0, on_idle, l);
 	TAILQ_INSERT_TAIL(&dest->links, l, link);
 	dest->all->links++;
@@ -363,7 +364,7 @@ skip_host(struct delivery *d, const struct host_policy_result *result)
 	d->clear_next = false;
 	delivery_sts_blame(d, d->policy_host, result->rule, &result->why);
 	if (result->why.tls_failure != TLS_FAILURE_NONE)
-		delivery_note_skipped(d, host, result->rule, &result->why);
+		delivery_note_skipped(d, host, result);
 	delivery_settle_without(d, &result->why, host, result->rule);
 	if (delivery_reopen(d) == 0)
 		finish(d);
@@ -380,13 +381,15 @@ on_host_policy(struct host_policy_result *result, void *arg)
 	d->policy = NULL;
 	if (dest->all->stopping) {
 		demand_free(&result->demand);
+		tlsa_seen_free(&result->tlsa);
 		finish(d);
 	} else if (result->demand != NULL) {
 		host_memory_demand(dest->all->env->memory,
 			d->route->hosts[d->policy_host].name, result->demand);
-		start_session(d, result->demand, result->fresh_until_ms);
+		start_session(d, result);
 	} else {
 		skip_host(d, result);
+		tlsa_seen_free(&result->tlsa);
 	}
 	dest_pump(dest);
 }

@@ -67,6 +67,7 @@ struct link {
 	size_t host;			/* in job->route, for the fallback */
 	struct demand *demand;		/* what it was made under */
 	struct sts_view *sts;		/* and with this; NULL: not asked */
+	struct tlsa_seen *tlsa;		/* NULL: none */
 	enum policy_message message;	/* by messages of this kind alone */
 	int64_t fresh_until_ms;		/* monotonic; no new job after it */
 	bool fallback;			/* in the clear: TLS failed before */
@@ -125,7 +126,7 @@ bool delivery_sts_recheck(struct delivery *);
  * once, and of a host that was skipped. */
 void link_note(struct link *, const struct outcome *why);
 void delivery_note_skipped(const struct delivery *, const char *host,
-	enum demand_why, const struct outcome *);
+	const struct host_policy_result *);
 
 /* delivery_result.c */
 /* Where an outcome comes from, for the log. */

@@ -109,6 +109,8 @@ link_note(struct link *l, const struct outcome *why)
 		.info = session_info(l->session),
 		.why = why,
 		.sts = l->sts,
+		.tlsa = l->tlsa,
+		.message = l->message,
 		.fallback = l->fallback,
 	};
 
@@ -120,15 +122,17 @@ link_note(struct link *l, const struct outcome *why)
 
 void
 delivery_note_skipped(const struct delivery *d, const char *host,
-	enum demand_why rule, const struct outcome *why)
+	const struct host_policy_result *result)
 {
 	const struct tls_note n = {
 		.kind = TLS_NOTE_SKIPPED,
 		.destination = d->dest->name,
 		.host = host,
-		.rule = rule,
-		.why = why,
+		.rule = result->rule,
+		.why = &result->why,
 		.sts = d->sts,
+		.tlsa = result->tlsa,
+		.message = delivery_message(d),
 	};
 
 	note(d->dest->all, &n);

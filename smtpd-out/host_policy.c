@@ -28,6 +28,7 @@ struct host_policy {
 	enum dane_finding finding;
 	int64_t fresh_until_ms;
 	struct demand *found;		/* usable records */
+	struct tlsa_seen *tlsa;		/* all of them; NULL: none */
 	struct event *done_ev;
 	host_policy_cb *cb;
 	host_policy_seen_cb *seen;
@@ -68,6 +69,8 @@ on_done(evutil_socket_t fd, short what, void *arg)
 	result.demand = policy_decide(p->conf, &p->facts, &p->plan,
 		p->finding, p->found, p->base < p->base_count ?
 		p->bases[p->base] : NULL, &result.why);
+	result.tlsa = p->tlsa;
+	p->tlsa = NULL;
 	host_policy_cancel(&p);
 	cb(&result, cb_arg);
 }
@@ -98,6 +101,7 @@ on_tlsa(struct dns_answer *answer, void *arg)
 
 	p->request = NULL;
 	finding = dane_read(answer, p->found);
+	p->tlsa = tlsa_seen_new(finding, p->bases[p->base], answer);
 	take_ttl(p, answer);
 	if (p->seen != NULL)
 		p->seen(answer, p->arg);
@@ -238,6 +242,7 @@ host_policy_cancel(struct host_policy **pp)
 		return;
 	resolver_cancel(&p->request);
 	event_free(p->done_ev);
+	tlsa_seen_free(&p->tlsa);
 	demand_free(&p->found);
 	policy_plan_clear(&p->plan);
 	mem_free(pp);

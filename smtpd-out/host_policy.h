@@ -12,6 +12,7 @@
 #include "policy/policy.h"
 #include "smtpd-out/route.h"
 #include "smtpd-out/sts_view.h"
+#include "smtpd-out/tlsa_seen.h"
 
 struct event_base;
 struct host_policy;
@@ -21,6 +22,7 @@ struct host_policy_result {
 	struct outcome why;		/* then: why this host is not used */
 	enum demand_why rule;		/* and whose demand that was */
 	int64_t fresh_until_ms;		/* monotonic; then ask again */
+	struct tlsa_seen *tlsa;		/* owned by the callback; NULL: none */
 };
 
 typedef void host_policy_cb(struct host_policy_result *, void *arg);

@@ -10,6 +10,7 @@
 #include "base/str.h"
 #include "smtpd-out/ipc_limits.h"
 #include "smtpd-out/ipc_msg.h"
+#include "smtpd-out/ipc_report.h"
 
 #define PARENT (1U << IPC_PARENT)
 #define INJECT (1U << IPC_INJECT)
@@ -22,6 +23,8 @@
 	MSG_STS_ERROR_MAX + MSG_STS_LIST_MX_MAX * (4 + 255))
 #define HOLD_MAX (4 + 255 + 8 + 64 + OUTCOME_TEXT_MAX)
 #define LIMITS_MAX (8 + MSG_LIMITS_MAX * (25 + 257))
+#define REPORT_MAX (1024 + TLSRPT_RUA_MAX * (5 + MSG_REPORT_TARGET_MAX) + \
+	MSG_REPORT_BODY_MAX)
 #define BODY_MAX (4U * 1024 * 1024)
 
 /* clang-format off */
@@ -44,6 +47,9 @@ static const struct ipc_msg_row rows[IPC_TYPE_COUNT] = {
 	[IPC_STS_SAVE] =  { "STS_SAVE",  WORKER,          PARENT,          false, STS_MIN, STS_MAX,   IPC_FD_NONE },
 	[IPC_DEST_HOLD] = { "DEST_HOLD", WORKER,          PARENT,          false, 12, HOLD_MAX,       IPC_FD_NONE },
 	[IPC_LIMITS] =    { "LIMITS",    PARENT,          WORKER,          false, 8, LIMITS_MAX,      IPC_FD_NONE },
+	[IPC_TLSRPT] =    { "TLSRPT",    WORKER,          PARENT,          false, 2, MSG_TLSRPT_BYTES_MAX, IPC_FD_NONE },
+	[IPC_REPORT] =    { "REPORT",    PARENT,          WORKER,          false, 15, REPORT_MAX,     IPC_FD_NONE },
+	[IPC_REPORT_DONE] = { "REPORT_DONE", WORKER,      PARENT,          false, 15, REPORT_MAX,     IPC_FD_NONE },
 };
 /* clang-format on */
 

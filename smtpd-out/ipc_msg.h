@@ -34,6 +34,9 @@ enum ipc_type {
 	IPC_STS_SAVE,	/* worker -> parent: struct msg_sts */
 	IPC_DEST_HOLD,	/* worker -> parent: struct msg_dest_hold */
 	IPC_LIMITS,	/* parent -> worker: struct msg_limits */
+	IPC_TLSRPT,	/* worker -> parent: struct msg_tlsrpt */
+	IPC_REPORT,	/* parent -> worker: struct msg_report */
+	IPC_REPORT_DONE,	/* worker -> parent: struct msg_report */
 	IPC_TYPE_COUNT
 };
 

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "smtpd-out/parent_int.h"
 #include "smtpd-out/queue_hold.h"
+#include "smtpd-out/queue_report.h"
 #include "smtpd-out/queue_sts.h"
 
 #define BACKLOG_MAX (8U << 20)	/* unsent bytes to one worker */
@@ -106,6 +107,32 @@ on_dest_hold(struct parent *p, uint64_t child, struct ipc_frame *frame)
 	return st;
 }
 
+static enum status
+on_tlsrpt(struct parent *p, uint64_t child, struct ipc_frame *frame)
+{
+	struct msg_tlsrpt msg;
+	enum status st = msg_tlsrpt_decode(&frame->body, &msg);
+
+	if (st != ST_OK)
+		return st;
+	st = queue_tlsrpt(p->queue, child, &msg);
+	msg_tlsrpt_clear(&msg);
+	return st;
+}
+
+static enum status
+on_report_done(struct parent *p, uint64_t child, struct ipc_frame *frame)
+{
+	struct msg_report msg;
+	enum status st = msg_report_decode(&frame->body, &msg);
+
+	if (st != ST_OK)
+		return st;
+	st = queue_report_done(p->queue, child, frame->id, &msg);
+	msg_report_clear(&msg);
+	return st;
+}
+
 typedef enum status frame_handler(struct parent *, uint64_t child,
 	struct ipc_frame *);
 
@@ -118,6 +145,8 @@ static frame_handler *const handlers[IPC_TYPE_COUNT] = {
 	[IPC_DEST_HOLD] = on_dest_hold,
 	[IPC_STS_GET] = on_sts_get,
 	[IPC_STS_SAVE] = on_sts_save,
+	[IPC_TLSRPT] = on_tlsrpt,
+	[IPC_REPORT_DONE] = on_report_done,
 };
 
 enum status
@@ -260,6 +289,18 @@ out:
 	buf_clear(&payload);
 }
 
+static void
+port_send_report(uint64_t worker, uint64_t id, const struct msg_report *msg,
+	void *arg)
+{
+	struct buf payload;
+
+	buf_init(&payload, IPC_PAYLOAD_MAX);
+	if (msg_report_encode(msg, &payload) == ST_OK)
+		send_to(arg, worker, IPC_REPORT, id, &payload, -1);
+	buf_clear(&payload);
+}
+
 static bool
 port_owns(uint64_t worker, const char *domain, void *arg)
 {
@@ -313,6 +354,7 @@ port_init(struct parent *p, struct queue_port *out)
 		.remembered = port_remembered,
 		.limits = port_limits,
 		.send_sts = port_send_sts,
+		.send_report = port_send_report,
 		.owns = port_owns,
 		.broken = port_broken,
 		.arg = p,

@@ -103,10 +103,9 @@ results_done(struct queue *q)
 	q->results_failing = false;
 }
 
-/* One transaction around apply; rolled back unless it is durable. */
-static enum status
-transaction(struct queue *q, enum status (*apply)(struct queue *, void *),
-	void *arg)
+enum status
+queue_transaction(struct queue *q,
+	enum status (*apply)(struct queue *, void *), void *arg)
 {
 	enum status st = spool_begin(q->spool);
 
@@ -160,7 +159,30 @@ apply_all(struct queue *q, void *arg)
 		st = remember_apply(q);
 	if (st == ST_OK)
 		st = sts_apply(q);
-	return st == ST_OK ? hold_apply(q) : st;
+	if (st == ST_OK)
+		st = hold_apply(q);
+	return st == ST_OK ? report_apply(q) : st;
+}
+
+static enum status
+apply_report(struct queue *q, void *arg)
+{
+	(void)arg;
+	return report_apply(q);
+}
+
+static void
+commit_report(struct queue *q)
+{
+	enum status st;
+
+	if (!report_waiting(q))
+		return;
+	st = queue_transaction(q, apply_report, NULL);
+	if (st == ST_OK)
+		report_done(q);
+	else
+		report_failed(q, st);
 }
 
 static enum status
@@ -175,7 +197,7 @@ commit_holds(struct queue *q)
 {
 	if (!hold_waiting(q))
 		return;
-	if (transaction(q, apply_holds, NULL) == ST_OK)
+	if (queue_transaction(q, apply_holds, NULL) == ST_OK)
 		hold_done(q);
 	else
 		hold_failed(q);
@@ -195,7 +217,7 @@ commit_sts(struct queue *q)
 
 	if (!sts_waiting(q))
 		return;
-	st = transaction(q, apply_sts, NULL);
+	st = queue_transaction(q, apply_sts, NULL);
 	if (st == ST_OK)
 		sts_done(q);
 	else
@@ -215,7 +237,7 @@ commit_remembered(struct queue *q)
 {
 	if (TAILQ_EMPTY(&q->remembers))
 		return;
-	if (transaction(q, apply_remembered, NULL) == ST_OK) {
+	if (queue_transaction(q, apply_remembered, NULL) == ST_OK) {
 		remember_done(q);
 		return;
 	}
@@ -238,7 +260,7 @@ results_singly(struct queue *q)
 	for (op = TAILQ_FIRST(&q->results); op != NULL; op = next) {
 		next = TAILQ_NEXT(op, link);
 		if (!op->active->unstored &&
-		    transaction(q, apply_result, op) == ST_OK) {
+		    queue_transaction(q, apply_result, op) == ST_OK) {
 			one_done(q, op);
 			notices_done(q);
 		} else {
@@ -255,7 +277,7 @@ commit_singly(struct queue *q)
 	enum status st;
 
 	st = TAILQ_EMPTY(&q->results) ? ST_OK :
-		transaction(q, apply_results, NULL);
+		queue_transaction(q, apply_results, NULL);
 	if (st == ST_OK) {
 		results_done(q);
 	} else {
@@ -270,7 +292,7 @@ commit_singly(struct queue *q)
 		add_timer(q->commit_ev, RETRY_COMMIT_MS);
 	}
 	while ((op = TAILQ_FIRST(&q->submits)) != NULL) {
-		st = transaction(q, apply_submit, op);
+		st = queue_transaction(q, apply_submit, op);
 		if (st == ST_OK)
 			submit_done(q, op);
 		else
@@ -279,6 +301,7 @@ commit_singly(struct queue *q)
 	commit_remembered(q);
 	commit_sts(q);
 	commit_holds(q);
+	commit_report(q);
 }
 
 static void
@@ -288,9 +311,9 @@ commit(struct queue *q)
 
 	if (TAILQ_EMPTY(&q->submits) && TAILQ_EMPTY(&q->results) &&
 	    TAILQ_EMPTY(&q->remembers) && !sts_waiting(q) &&
-	    !hold_waiting(q))
+	    !hold_waiting(q) && !report_waiting(q))
 		return;
-	if (transaction(q, apply_all, NULL) != ST_OK) {
+	if (queue_transaction(q, apply_all, NULL) != ST_OK) {
 		commit_singly(q);
 		if (spool_broken(q->spool) && q->port.broken != NULL)
 			q->port.broken(q->port.arg);
@@ -301,6 +324,7 @@ commit(struct queue *q)
 		remember_done(q);
 		sts_done(q);
 		hold_done(q);
+		report_done(q);
 	}
 	work_pump(q);
 	if (!event_pending(q->idle_ev, EV_TIMEOUT, NULL))
@@ -338,7 +362,7 @@ apply_recheck(struct queue *q, void *arg)
 static bool
 recheck(struct queue *q)
 {
-	enum status st = transaction(q, apply_recheck, NULL);
+	enum status st = queue_transaction(q, apply_recheck, NULL);
 
 	if (st != ST_OK) {
 		log_error("queue-counts", "reason", spool_error(q->spool),
@@ -387,6 +411,7 @@ queue_new(struct event_base *base, const struct conf *conf,
 	add_timer(q->idle_ev, RECHECK_START_MS);
 	remember_init(q);
 	sts_init(q);
+	report_init(q);
 	return q;
 }
 
@@ -408,6 +433,7 @@ queue_free(struct queue **qp)
 		active_free(q, &a);
 	remember_clear(q);
 	sts_clear(q);
+	report_clear(q);
 	notice_list_clear(&q->notices);
 	table_free(&q->by_delivery);
 	table_free(&q->by_job);
@@ -445,6 +471,7 @@ queue_stop(struct queue *q)
 bool
 queue_flush(struct queue *q)
 {
+	report_save(q);
 	commit(q);
 	return TAILQ_EMPTY(&q->results) && TAILQ_EMPTY(&q->submits);
 }
@@ -473,6 +500,7 @@ queue_child_gone(struct queue *q, uint64_t child, enum queue_gone how,
 		commit(q);
 	submit_drop_files(q, child);
 	sts_child_gone(q, child);
+	report_child_gone(q, child);
 	TAILQ_FOREACH(a, &q->actives, link) {
 		/* With a final result in hand it only waits for the disk. */
 		if (a->child != child || a->finishing)

@@ -13,6 +13,7 @@
 
 #include "base/conf.h"
 #include "smtpd-out/ipc_msg.h"
+#include "smtpd-out/ipc_report.h"
 #include "spool/spool.h"
 
 struct dkim_key;
@@ -41,6 +42,9 @@ struct queue_port {
 	 * domain is one that this worker serves. */
 	void (*send_sts)(uint64_t worker, uint64_t id, const struct msg_sts *,
 		void *arg);
+	/* TLSRPT: a step of sending, for that worker. */
+	void (*send_report)(uint64_t worker, uint64_t id,
+		const struct msg_report *, void *arg);
 	bool (*owns)(uint64_t worker, const char *domain, void *arg);
 	/* What the operator set, for one worker or (0) for all; may be NULL. */
 	void (*limits)(const struct msg_limits *, uint64_t worker, void *arg);

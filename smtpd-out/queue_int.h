@@ -94,6 +94,7 @@ struct queue {
 	struct event *remember_ev;
 	struct msg_policy changes;	/* of the transaction under way */
 	struct queue_sts *sts;
+	struct queue_report *report;
 	struct notice_list notices;	/* of the transaction under way */
 	TAILQ_HEAD(, active) actives;
 	struct table *by_job, *by_delivery;
@@ -123,6 +124,9 @@ struct queue {
 
 /* queue.c */
 void queue_schedule_commit(struct queue *);
+/* One transaction around apply; rolled back unless it is durable. */
+enum status queue_transaction(struct queue *,
+	enum status (*apply)(struct queue *, void *), void *arg) MUST_CHECK;
 
 /* queue_submit.c: inside a transaction, after it, and when it failed. */
 void submit_init(struct queue *);
@@ -194,6 +198,17 @@ void sts_failed(struct queue *, enum status);
 void sts_child_gone(struct queue *, uint64_t child);
 void sts_set_conf(struct queue *);	/* there is a new one */
 void sts_clear(struct queue *);
+
+/* queue_report.c, report_send.c: inside a transaction, after it, and when it
+ * failed. */
+void report_init(struct queue *);
+bool report_waiting(const struct queue *);	/* for a transaction */
+enum status report_apply(struct queue *) MUST_CHECK;
+void report_done(struct queue *);
+void report_failed(struct queue *, enum status);
+void report_save(struct queue *);	/* all of it with the next commit */
+void report_child_gone(struct queue *, uint64_t child);
+void report_clear(struct queue *);
 
 /* notice.c: makes the notices for what op finishes, and for a delay. */
 enum status notice_make(struct queue *, const struct result_op *,

@@ -54,6 +54,8 @@ struct session_target {
 struct session_info {
 	char host[256];
 	char ip[64];			/* peer, "" before connected */
+	char local_ip[64];		/* our end of it */
+	char helo[256];			/* first word of its greeting */
 	bool tls_active;
 	bool starttls_refused;		/* it was asked for, and not given */
 	bool reused;			/* not the first transaction */

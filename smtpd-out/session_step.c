@@ -100,6 +100,7 @@ enum session_state
 session_step_up(struct session *s)
 {
 	(void)str_copy(s->info.ip, sizeof(s->info.ip), conn_ip(s->conn));
+	conn_local_ip(s->conn, s->info.local_ip, sizeof(s->info.local_ip));
 	return s->demand->tls_first ? begin_tls(s) : SESSION_BANNER;
 }
 
@@ -117,6 +118,8 @@ session_step_greeted(struct session *s)
 	/* "220 ****************": the work of the same firewalls. */
 	smtp_reply_text(&s->reply, text, sizeof(text));
 	s->masked = strstr(text, "*****") != NULL;
+	str_sanitise(s->info.helo, sizeof(s->info.helo), text,
+		strcspn(text, " "));
 	return s->info.tls_active ? SESSION_EHLO_TLS : SESSION_EHLO;
 }
 

@@ -10,8 +10,10 @@
 #ifndef SMTPD_OUT_TLS_NOTE_H
 #define SMTPD_OUT_TLS_NOTE_H
 
+#include "policy/policy.h"
 #include "smtpd-out/session.h"
 #include "smtpd-out/sts_view.h"
+#include "smtpd-out/tlsa_seen.h"
 
 enum tls_note_kind {
 	TLS_NOTE_UP = 0,	/* ready for mail */
@@ -30,6 +32,8 @@ struct tls_note {
 	/* What is known of the destination's MTA-STS policy; NULL: it was not
 	 * asked for.  Its failure tells of policies that could not be had. */
 	const struct sts_view *sts;
+	const struct tlsa_seen *tlsa;	/* NULL: none, or not asked for */
+	enum policy_message message;
 	bool fallback;
 };
 

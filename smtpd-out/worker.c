@@ -17,6 +17,7 @@
 #include "smtpd-out/limits.h"
 #include "smtpd-out/tls.h"
 #include "smtpd-out/worker.h"
+#include "smtpd-out/worker_report.h"
 #include "smtpd-out/worker_sts.h"
 
 #define STOP_SECONDS 30		/* for what is past DATA */
@@ -28,6 +29,7 @@ struct worker {
 	struct route_local *local;
 	struct session_env env;
 	struct worker_sts *sts;
+	struct worker_report *report;
 	struct deliveries *deliveries;
 	struct event *stop_ev, *drain_ev;
 	int status;
@@ -58,6 +60,7 @@ on_drain(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	worker_report_flush(w->report);
 	if (ipc_backlog(w->ipc) == 0)
 		end(w, EX_OK);
 	else
@@ -84,6 +87,14 @@ on_result(uint64_t job_id, const struct msg_result *result, void *arg)
 		log_error("result-lost", "job", log_num((long long)job_id),
 			NULL);
 	buf_clear(&payload);
+}
+
+static void
+on_note(const struct tls_note *note, void *arg)
+{
+	struct worker *w = arg;
+
+	worker_report_note(w->report, note);
 }
 
 static void
@@ -168,6 +179,8 @@ on_frame(struct ipc *ipc, struct ipc_frame *frame, const char *why, void *arg)
 		take_policy(w, frame);
 	} else if (frame->type == IPC_STS) {
 		worker_sts_take(w->sts, frame);
+	} else if (frame->type == IPC_REPORT) {
+		worker_report_take(w->report, frame);
 	} else if (frame->type == IPC_LIMITS) {
 		take_limits(w, frame);
 	} else if (frame->type == IPC_STOP) {
@@ -179,7 +192,7 @@ static bool
 open_parts(struct worker *w, struct conf *conf)
 {
 	const struct deliveries_port port = { .result = on_result,
-		.idle = on_idle, .arg = w };
+		.idle = on_idle, .note = on_note, .arg = w };
 	char err[CONF_ERR_MAX] = "";
 
 	w->local = route_local_new(conf);
@@ -200,6 +213,7 @@ open_parts(struct worker *w, struct conf *conf)
 	w->env.limits = limits_new(conf);
 	w->sts = worker_sts_new(w->base, conf, w->resolver, w->ipc);
 	w->env.sts = worker_sts_table(w->sts);
+	w->report = worker_report_new(w->base, conf, w->resolver, w->ipc);
 	w->deliveries = deliveries_new(&w->env, w->resolver, w->local, &port);
 	return true;
 }
@@ -221,6 +235,7 @@ static void
 close_parts(struct worker *w)
 {
 	deliveries_free(&w->deliveries);
+	worker_report_free(&w->report);
 	worker_sts_free(&w->sts);
 	limits_free(&w->env.limits);
 	host_memory_free(&w->env.memory);

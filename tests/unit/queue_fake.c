@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -37,7 +38,10 @@ uint64_t fq_told_worker;
 struct fq_sts fq_sts[FQ_STS_MAX];
 size_t fq_sts_count;
 bool fq_owns;
+struct fq_report fq_reports[FQ_REPORTS_MAX];
+size_t fq_report_count;
 
+static const char *die_at;
 static struct event_base *base;
 static struct conf *conf;
 static char dir[64], conf_text[1000];
@@ -169,6 +173,34 @@ on_send_sts(uint64_t worker, uint64_t id, const struct msg_sts *msg,
 	buf_clear(&b);
 }
 
+static void
+on_send_report(uint64_t worker, uint64_t id, const struct msg_report *msg,
+	void *arg)
+{
+	struct fq_report *to = &fq_reports[fq_report_count];
+	struct reader r;
+	struct buf b;
+
+	assert_ptr_equal(arg, &fq);
+	assert_true(fq_report_count < FQ_REPORTS_MAX);
+	fq_report_count++;
+	to->worker = worker;
+	to->id = id;
+	buf_init(&b, IPC_PAYLOAD_MAX);
+	assert_int_equal(msg_report_encode(msg, &b), ST_OK);
+	reader_init(&r, buf_data(&b), b.len);
+	assert_int_equal(msg_report_decode(&r, &to->msg), ST_OK);
+	buf_clear(&b);
+}
+
+void
+fq_reports_clear(void)
+{
+	for (size_t i = 0; i < fq_report_count; i++)
+		msg_report_clear(&fq_reports[i].msg);
+	fq_report_count = 0;
+}
+
 static bool
 owns(uint64_t worker, const char *domain, void *arg)
 {
@@ -190,6 +222,8 @@ fq_sts_clear(void)
 static void
 on_step(const char *step)
 {
+	if (die_at != NULL && strcmp(step, die_at) == 0)
+		_exit(9);
 	if (strcmp(step, "begin") == 0)
 		in_transaction = true;
 	else if (strcmp(step, "after-commit") == 0)
@@ -203,7 +237,7 @@ open_all(void)
 		.rejected = on_rejected, .body_file = on_body_file,
 		.worker_for = worker_for, .send_job = send_job,
 		.remembered = on_remembered, .send_sts = on_send_sts,
-		.owns = owns, .arg = &fq };
+		.send_report = on_send_report, .owns = owns, .arg = &fq };
 	const struct spool_options opt = { .inline_bytes = 1000,
 		.test_step = on_step };
 	char url[100], err[SPOOL_TEXT_MAX], text[1500];
@@ -255,6 +289,26 @@ fq_use_conf(const char *more)
 	fq_restart();
 }
 
+bool
+fq_die(const char *step, void (*work)(void))
+{
+	int status = 0;
+	pid_t pid;
+
+	close_all();
+	pid = fork();
+	if (pid == 0) {
+		(void)event_reinit(base);
+		open_all();
+		die_at = step;
+		work();
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	open_all();
+	return WIFEXITED(status) && WEXITSTATUS(status) == 9;
+}
+
 int
 fq_setup(void **state)
 {
@@ -299,6 +353,7 @@ fq_teardown(void **state)
 			(void)close(fq_requests[i].fd);
 	close_all();
 	fq_sts_clear();
+	fq_reports_clear();
 	free(fq_jobs);
 	event_base_free(base);
 	clock_test_real();

@@ -52,6 +52,15 @@ extern size_t fq_sts_count;
 extern bool fq_owns;		/* workers serve every domain */
 void fq_sts_clear(void);
 
+struct fq_report {		/* what a worker was asked for */
+	uint64_t worker, id;
+	struct msg_report msg;	/* owned */
+};
+#define FQ_REPORTS_MAX 500
+extern struct fq_report fq_reports[FQ_REPORTS_MAX];
+extern size_t fq_report_count;
+void fq_reports_clear(void);
+
 /* cmocka set-up and tear-down. */
 int fq_setup(void **state);
 int fq_teardown(void **state);
@@ -60,6 +69,9 @@ int fq_teardown(void **state);
  * worker's jobs are forgotten. */
 void fq_restart(void);
 void fq_use_conf(const char *more);	/* then restarts */
+/* In a process of its own, which dies when the spool comes to that step; then
+ * all is opened again here.  False when it did not die there. */
+bool fq_die(const char *step, void (*work)(void));
 
 void fq_turn(void);			/* until nothing is due at once */
 void fq_run_ms(unsigned ms);		/* real time */
