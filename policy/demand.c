@@ -217,28 +217,102 @@ has_tlsa(const struct demand *d, const struct demand_tlsa *t)
 	return false;
 }
 
+static bool
+same_tlsa(const struct demand *a, const struct demand *b)
+{
+	if (a->tlsa_count != b->tlsa_count)
+		return false;
+	for (size_t i = 0; i < b->tlsa_count; i++)
+		if (!has_tlsa(a, &b->tlsa[i]) || !has_tlsa(b, &a->tlsa[i]))
+			return false;
+	return true;
+}
+
+/* What is done to a connection, whoever the peer must be. */
+static bool
+same_way(const struct demand *a, const struct demand *b)
+{
+	return a->min_version == b->min_version &&
+		a->tls_first == b->tls_first &&
+		same_text(a->sni, b->sni) &&
+		same_text(a->ca_file, b->ca_file) &&
+		same_text(a->ciphers, b->ciphers) &&
+		same_text(a->cert_file, b->cert_file) &&
+		same_text(a->key_file, b->key_file) &&
+		same_text(a->auth_file, b->auth_file);
+}
+
 bool
 demand_same(const struct demand *had, const struct demand *need)
 {
-	if (had->level != need->level || had->why != need->why ||
-	    had->min_version != need->min_version ||
-	    had->tls_first != need->tls_first || had->watch != need->watch ||
-	    had->tlsa_count != need->tlsa_count)
-		return false;
-	for (size_t i = 0; i < need->tlsa_count; i++)
-		if (!has_tlsa(had, &need->tlsa[i]) ||
-		    !has_tlsa(need, &had->tlsa[i]))
-			return false;
-	return same_text(had->tlsa_base, need->tlsa_base) &&
-		same_text(had->sni, need->sni) &&
-		same_text(had->ca_file, need->ca_file) &&
-		same_text(had->ciphers, need->ciphers) &&
-		same_text(had->cert_file, need->cert_file) &&
-		same_text(had->key_file, need->key_file) &&
-		same_text(had->auth_file, need->auth_file) &&
+	return had->level == need->level && had->why == need->why &&
+		had->watch == need->watch &&
+		same_way(had, need) && same_tlsa(had, need) &&
+		same_text(had->tlsa_base, need->tlsa_base) &&
 		same_text(had->watch_name, need->watch_name) &&
 		same_set(had->names, had->name_count, need->names,
 		need->name_count) &&
 		same_set(had->prints, had->print_count, need->prints,
 		need->print_count);
+}
+
+static bool
+is_own_rule(const struct demand *d)
+{
+	return d->why == WHY_LOCAL || d->why == WHY_OVERRIDE;
+}
+
+/* A name that the certificate is for is one that will do. */
+static bool
+name_proved(const struct demand *had, const struct demand_proof *proof,
+	const struct demand *need)
+{
+	for (size_t i = 0; i < had->name_count && i < 32; i++)
+		if ((proof->names & 1U << i) != 0 && has_text(need->names,
+		    need->name_count, had->names[i]))
+			return true;
+	return false;
+}
+
+static bool
+peer_proved(const struct demand *had, const struct demand_proof *proof,
+	const struct demand *need)
+{
+	switch (need->level) {
+	case DEMAND_MAY:
+		return true;
+	case DEMAND_ENCRYPT:
+		return proof->tls;
+	case DEMAND_FINGERPRINT:
+		return proof->tls && had->level == DEMAND_FINGERPRINT &&
+			same_set(had->prints, had->print_count, need->prints,
+			need->print_count);
+	case DEMAND_PKIX:
+		return proof->tls && had->level == DEMAND_PKIX &&
+			name_proved(had, proof, need);
+	case DEMAND_DANE:
+		return proof->tls && had->level == DEMAND_DANE &&
+			same_tlsa(had, need) &&
+			same_text(had->tlsa_base, need->tlsa_base) &&
+			(proof->by_key || name_proved(had, proof, need));
+	case DEMAND_NONE:
+		break;
+	}
+	return false;
+}
+
+bool
+demand_covers(const struct demand *had, const struct demand_proof *proof,
+	const struct demand *need)
+{
+	/* What a policy watches is reported: it must have been watched. */
+	if (had->level < need->level || !same_way(had, need) ||
+	    (need->watch != DEMAND_WATCH_NONE && (had->watch != need->watch ||
+	    !same_text(had->watch_name, need->watch_name))))
+		return false;
+	/* Rules are for what they name; NONE is a rule, too. */
+	if ((is_own_rule(had) || is_own_rule(need) ||
+	    need->level == DEMAND_NONE) && !demand_same(had, need))
+		return false;
+	return need->level == DEMAND_NONE || peer_proved(had, proof, need);
 }

@@ -95,4 +95,24 @@ bool demand_verifies(const struct demand *);
  * `need`: the same rule and the same identity in every field. */
 bool demand_same(const struct demand *had, const struct demand *need);
 
+/* What a handshake under a demand has shown. */
+struct demand_proof {
+	bool tls;
+	bool by_key;		/* DANE by a record of usage 3: whatever the
+				 * names (RFC 7672 3.1.1) */
+	uint32_t names;		/* bits: those of the demand's names that the
+				 * verified certificate is for */
+};
+
+/*
+ * True when a connection that was made under `had`, with that proof, may carry
+ * a message that needs `need` of the same host and port: what is needed was
+ * verified, and nothing else would have been done in another way.  A proof by
+ * one kind of verification is none by another, and rules of the operator are
+ * never mixed.  Whoever only needs TLS, or not even that, may travel on what
+ * was verified; the other way round never.
+ */
+bool demand_covers(const struct demand *had, const struct demand_proof *,
+	const struct demand *need);
+
 #endif

@@ -63,6 +63,7 @@ struct session_info {
 	 * have failed with, NONE when nothing. */
 	enum tls_failure watched;
 	char watched_text[128];
+	struct demand_proof proof;	/* what was verified */
 	char proto[16];			/* "TLSv1.3", "" in clear */
 	char cipher[64];
 };

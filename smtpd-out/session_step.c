@@ -265,6 +265,7 @@ session_step_tls_up(struct session *s)
 	s->info.watched = tls_watched(tls, &watched);
 	(void)str_copy(s->info.watched_text, sizeof(s->info.watched_text),
 		watched);
+	tls_proof(tls, &s->info.proof);
 	(void)str_copy(s->info.proto, sizeof(s->info.proto), tls_proto(tls));
 	(void)str_copy(s->info.cipher, sizeof(s->info.cipher),
 		tls_cipher(tls));

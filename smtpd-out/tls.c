@@ -248,6 +248,12 @@ tls_watched(const struct tls *tls, const char **text_out)
 	return tls->watched;
 }
 
+void
+tls_proof(const struct tls *tls, struct demand_proof *out)
+{
+	tls_verify_proof(tls->ssl, tls->demand, out);
+}
+
 enum tls_failure
 tls_failure(const struct tls *tls)
 {

@@ -75,6 +75,8 @@ const char *tls_error(const struct tls *);
 /* With DEMAND_WATCH_HOST, after the handshake: what would have failed under a
  * demand for that, and a sentence; TLS_FAILURE_NONE when nothing. */
 enum tls_failure tls_watched(const struct tls *, const char **text_out);
+/* After the handshake: what of the demand's alternatives was there. */
+void tls_proof(const struct tls *, struct demand_proof *out);
 /* What kind of failure that was (RFC 8460 4.3). */
 enum tls_failure tls_failure(const struct tls *);
 /* True when the failure is the peer's alert or a protocol fault, not just the

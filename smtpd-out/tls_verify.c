@@ -18,6 +18,7 @@
 #include "smtpd-out/tls_verify.h"
 
 #define PRINT_BYTES 32
+#define TLSA_DANE_EE 3		/* certificate usage, RFC 7671 5.1 */
 #define NAME_FLAGS (X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | \
 	X509_CHECK_FLAG_NEVER_CHECK_SUBJECT)
 
@@ -210,6 +211,27 @@ tls_verify_done(SSL *ssl, const struct demand *d)
 		break;
 	}
 	return true;
+}
+
+void
+tls_verify_proof(SSL *ssl, const struct demand *d, struct demand_proof *out)
+{
+	X509 *leaf = SSL_get0_peer_certificate(ssl);
+	uint8_t usage = 0;
+
+	*out = (struct demand_proof){ .tls = true };
+	if (d->level == DEMAND_DANE)
+		out->by_key = SSL_get0_dane_tlsa(ssl, &usage, NULL, NULL,
+			NULL, NULL) >= 0 && usage == TLSA_DANE_EE;
+	/* Of a certificate that nobody verified a name says nothing. */
+	if (leaf == NULL || (d->level != DEMAND_PKIX &&
+	    d->level != DEMAND_DANE))
+		return;
+	for (size_t i = 0; i < d->name_count; i++)
+		if (X509_check_host(leaf, d->names[i], 0, NAME_FLAGS, NULL) ==
+		    1)
+			out->names |= 1U << i;
+	ERR_clear_error();
 }
 
 static const struct {

@@ -30,6 +30,10 @@ bool tls_verify_apply(SSL *, const struct demand *,
  * connection, whatever the library said before. */
 bool tls_verify_done(SSL *, const struct demand *);
 
+/* After that: which of the names and records it was. */
+void tls_verify_proof(SSL *, const struct demand *,
+	struct demand_proof *out);
+
 /* After a handshake that succeeded, with DEMAND_WATCH_HOST: whether what the
  * demand only watches was there, too.  TLS_FAILURE_NONE, or what would have
  * failed and a sentence. */

@@ -190,6 +190,22 @@ static const struct peer_step bad_steps[] = { ASK,
 	{ PEER_TLS_TRY, NULL, 0 }, { PEER_NEVER, "EHLO", 0 },
 	{ PEER_END, NULL, 0 } };
 
+/* What the connection may be used for besides: demand_covers(). */
+static void
+check_proof(const struct verify_case *v, const struct demand_proof *p)
+{
+	bool by_key = v->record == EE_CERT || v->record == EE_KEY;
+	bool by_name = v->level == DEMAND_PKIX || (v->level == DEMAND_DANE &&
+		!by_key);
+
+	assert_true(p->tls);
+	assert_int_equal(p->by_key, v->level == DEMAND_DANE && by_key);
+	if (by_name)
+		assert_int_equal(p->names, v->also != NULL ? 2 : 1);
+	else if (v->level != DEMAND_DANE)
+		assert_int_equal(p->names, 0);
+}
+
 static void
 run_case(const struct verify_case *v)
 {
@@ -214,6 +230,7 @@ run_case(const struct verify_case *v)
 	if (good) {
 		assert_int_equal(c.done, 1);
 		assert_int_equal(rcpt.outcome.verdict, VERDICT_DONE);
+		check_proof(v, &c.info.proof);
 	} else if (c.done != 0 || !c.tls_failed ||
 	    c.why.tls_failure != v->failure ||
 	    c.why.verdict != VERDICT_LATER || c.why.scope != SCOPE_HOST ||
