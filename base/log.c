@@ -24,7 +24,8 @@ static struct {
 	char role[32];
 	enum log_target target;
 	enum log_level level;
-} logger = { "smtpd-out", LOG_TO_STDERR, LOG_LEVEL_INFO };
+	int pid;
+} logger = { .role = "smtpd-out", .level = LOG_LEVEL_INFO };
 
 static const struct {
 	const char *name;
@@ -42,6 +43,7 @@ log_init(const char *role, enum log_target target, enum log_level level)
 	(void)str_copy(logger.role, sizeof(logger.role), role);
 	logger.target = target;
 	logger.level = level;
+	logger.pid = (int)getpid();
 	if (target == LOG_TO_SYSLOG)
 		openlog("smtpd-out", LOG_PID | LOG_NDELAY, LOG_MAIL);
 }
@@ -131,7 +133,7 @@ line_add_prefix(struct line *l, enum log_level level)
 	(void)gmtime_r(&now, &tm);
 	n = strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%S", &tm);
 	n += (size_t)snprintf(stamp + n, sizeof(stamp) - n, ".%03dZ %s[%d] %s ",
-		(int)(now_ms % 1000), logger.role, (int)getpid(),
+		(int)(now_ms % 1000), logger.role, logger.pid,
 		levels[level].name);
 	line_add(l, stamp, n < sizeof(stamp) ? n : sizeof(stamp) - 1);
 }

@@ -34,6 +34,34 @@ str_copy(char *out, size_t out_bytes, const char *text)
 	return snprintf(out, out_bytes, "%s", text) < (int)out_bytes;
 }
 
+/* Not 0 when one of the eight octets is c. */
+static uint64_t
+has_octet(uint64_t eight, uint8_t c)
+{
+	const uint64_t ones = UINT64_C(0x0101010101010101);
+	uint64_t x = eight ^ (ones * c);
+
+	return (x - ones) & ~x & (ones << 7);
+}
+
+size_t
+str_text_run(const uint8_t *bytes, size_t len)
+{
+	size_t n = 0;
+	uint64_t eight;
+
+	for (; n + sizeof(eight) <= len; n += sizeof(eight)) {
+		memcpy(&eight, bytes + n, sizeof(eight));
+		if ((has_octet(eight, '\r') | has_octet(eight, '\n') |
+		    has_octet(eight, '\0')) != 0)
+			break;
+	}
+	while (n < len && bytes[n] != '\r' && bytes[n] != '\n' &&
+	    bytes[n] != '\0')
+		n++;
+	return n;
+}
+
 bool
 str_is_ascii(const char *text)
 {

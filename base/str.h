@@ -44,6 +44,8 @@ void str_sanitise(char *out, size_t out_bytes, const char *text, size_t len);
 
 bool str_is_utf8(const char *text, size_t len);
 bool str_is_ascii(const char *text);
+/* How many octets come before the first CR, LF or NUL. */
+size_t str_text_run(const uint8_t *bytes, size_t len);
 
 /* "x.y.z" of RFC 3463: class 2, 4 or 5, subject and detail 1-3 digits. */
 bool str_is_enhanced_code(const char *text);

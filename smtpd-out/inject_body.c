@@ -11,6 +11,7 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "base/str.h"
 #include "smtpd-out/inject_body.h"
 
 #define SLICE_BYTES (16U * 1024)	/* taken between looks at memory */
@@ -288,20 +289,9 @@ end(struct inject_body *b)
 }
 
 static size_t
-run_len(const uint8_t *bytes, size_t len)
-{
-	size_t n = 0;
-
-	while (n < len && bytes[n] != '\r' && bytes[n] != '\n' &&
-	    bytes[n] != '\0')
-		n++;
-	return n;
-}
-
-static size_t
 take_text(struct inject_body *b, const uint8_t *bytes, size_t len)
 {
-	size_t n = run_len(bytes, len);
+	size_t n = str_text_run(bytes, len);
 
 	if (n > 0) {
 		put_run(b, bytes, n);

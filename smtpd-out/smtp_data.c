@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/str.h"
 #include "smtpd-out/smtp_data.h"
 
 void
@@ -65,16 +66,6 @@ emit_crlf(struct smtp_data *d, struct sink *s)
 	d->cr_pending = false;
 }
 
-static size_t
-run_len(const uint8_t *p, size_t len)
-{
-	size_t n = 0;
-
-	while (n < len && p[n] != '\r' && p[n] != '\n')
-		n++;
-	return n;
-}
-
 /* A CR is held back until the next byte tells whether a LF follows. */
 static void
 encode(struct smtp_data *d, const uint8_t *p, size_t len, struct sink *s)
@@ -89,7 +80,8 @@ encode(struct smtp_data *d, const uint8_t *p, size_t len, struct sink *s)
 			d->cr_pending = true;
 			n = 1;
 		} else {
-			n = run_len(p, len);
+			n = str_text_run(p, len);
+			n += n == 0;	/* a NUL */
 			if (d->line_start && *p == '.' &&
 			    d->form == SMTP_DATA_DOT)
 				emit(s, ".", 1);

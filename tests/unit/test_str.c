@@ -506,6 +506,31 @@ test_copy(void **state)
 	assert_false(str_copy(out, 0, ""));
 }
 
+/* Every octet at every place, and none of those that look alike in a word. */
+static void
+test_text_run(void **state)
+{
+	uint8_t bytes[40];
+
+	(void)state;
+	for (size_t at = 0; at < sizeof(bytes); at++) {
+		for (unsigned c = 0; c < 256; c++) {
+			bool ends = c == '\r' || c == '\n' || c == 0;
+
+			memset(bytes, c == 0x80 ? 0x8a : 0x80, sizeof(bytes));
+			bytes[at] = (uint8_t)c;
+			assert_int_equal(str_text_run(bytes, sizeof(bytes)),
+				ends ? at : sizeof(bytes));
+			assert_int_equal(str_text_run(bytes, at), at);
+			if (at + 1 < sizeof(bytes))
+				bytes[at + 1] = '\n';
+			assert_int_equal(str_text_run(bytes, sizeof(bytes)),
+				ends ? at : at + 1);
+		}
+	}
+	assert_int_equal(str_text_run(bytes, 0), 0);
+}
+
 int
 main(void)
 {
@@ -525,6 +550,7 @@ main(void)
 		cmocka_unit_test(test_xtext_all),
 		cmocka_unit_test(test_date),
 		cmocka_unit_test(test_copy),
+		cmocka_unit_test(test_text_run),
 	};
 
 	return cmocka_run_group_tests_name("str", tests, NULL, NULL);
