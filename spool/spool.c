@@ -28,6 +28,7 @@
 #define WAL_PAGES_IDLE 64		/* worth a checkpoint when idle */
 #define FREE_PAGES_KEPT 1024		/* not given back: reused soon */
 #define FREE_PAGES_FULL 16		/* the same while the disk is full */
+#define FREE_MS 50			/* for how long free space counts */
 
 int64_t
 spool_now_ms(const struct spool *s)
@@ -206,7 +207,10 @@ static const char pragmas[] =
 	"PRAGMA trusted_schema = OFF;"
 	"PRAGMA cell_size_check = ON;"
 	"PRAGMA temp_store = MEMORY;"
-	"PRAGMA cache_size = -8192;"
+	/* Debian's library would write every page again that a sent message
+	 * leaves behind. */
+	"PRAGMA secure_delete = FAST;"
+	"PRAGMA cache_size = -16384;"
 	"PRAGMA mmap_size = 0;"
 	"PRAGMA journal_mode = WAL;"
 	"PRAGMA journal_size_limit = 67108864;"
@@ -246,11 +250,14 @@ static enum status
 open_db(struct spool *s)
 {
 	char *path = xasprintf("%s/%s", s->dir, SPOOL_DB_NAME);
-	int rc = sqlite3_open_v2(path, &s->db, SQLITE_OPEN_READWRITE |
-		SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |
-		SQLITE_OPEN_EXRESCODE, NULL);
+	int rc;
 	enum status st;
 
+	/* Nobody asks, and it takes a lock for each piece of memory. */
+	(void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+	rc = sqlite3_open_v2(path, &s->db, SQLITE_OPEN_READWRITE |
+		SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |
+		SQLITE_OPEN_EXRESCODE, NULL);
 	free(path);
 	if (rc != SQLITE_OK)
 		return spool_fail_db(s, rc, "open");
@@ -522,13 +529,17 @@ spool_idle(struct spool *s)
 }
 
 uint64_t
-spool_free_bytes(const struct spool *s)
+spool_free_bytes(struct spool *s)
 {
+	int64_t now_ms = clock_mono_ms();
 	struct statvfs vfs;
 
-	if (fstatvfs(s->dir_fd, &vfs) != 0)
-		return 0;
-	return (uint64_t)vfs.f_bavail * vfs.f_frsize;
+	if (now_ms - s->free_at_ms < FREE_MS && s->free_at_ms != 0)
+		return s->free_bytes;
+	s->free_at_ms = now_ms;
+	s->free_bytes = fstatvfs(s->dir_fd, &vfs) != 0 ? 0 :
+		(uint64_t)vfs.f_bavail * vfs.f_frsize;
+	return s->free_bytes;
 }
 
 enum status

@@ -238,8 +238,8 @@ enum status spool_destination(struct spool *, const char *destination,
 /* A bounded slice of work (checkpoint, incremental vacuum); true while more
  * is left.  Call when idle, outside a transaction. */
 bool spool_idle(struct spool *);
-/* Free bytes of the file system, for the 452 limit. */
-uint64_t spool_free_bytes(const struct spool *);
+/* Free bytes of the file system, for the 452 limit; a moment old. */
+uint64_t spool_free_bytes(struct spool *);
 
 /* Small remembered values (schema-free state of the parent). */
 enum status spool_meta_get(struct spool *, const char *key, char *out,

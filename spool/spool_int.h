@@ -49,6 +49,8 @@ struct spool {
 	bool totals_dirty;
 	bool commit_failed;	/* the log may hold the transaction */
 	int wal_pages;		/* written since the last checkpoint */
+	uint64_t free_bytes;	/* of the file system, as of free_at_ms */
+	int64_t free_at_ms;
 	uint64_t last_token;
 	struct spool_totals totals, committed;
 	struct spool_file_ops added, removed;
