@@ -58,6 +58,7 @@ struct conn {
 	struct event *ev_read, *ev_write;	/* once connected */
 	struct event *ev_wake, *ev_deadline, *ev_stagger;
 	bool watch_written;
+	bool block_sent;	/* of a body, since the last input */
 	bool out_secret;
 	struct buf in, out;
 	char error[TLS_ERROR_MAX];
@@ -307,8 +308,10 @@ read_in(struct conn *c)
 {
 	enum status st = read_once(c);
 
-	if (c->in.len > 0)
+	if (c->in.len > 0) {
+		c->block_sent = false;
 		c->cb(CONN_INPUT, c->arg);
+	}
 	if (c->phase == PHASE_CLOSED)
 		return ST_EOF;
 	if (c->in.len == 0)
@@ -469,16 +472,18 @@ conn_out(struct conn *c)
 }
 
 /* A body goes through the loop block by block, so that a fast receiver does
- * not keep other sessions waiting; a command leaves at once. */
+ * not keep other sessions waiting; commands and its first block, mostly all
+ * of it, leave at once. */
 void
 conn_flush(struct conn *c)
 {
 	if (c->phase != PHASE_OPEN || c->out.len == 0)
 		return;
-	if (c->watch_written)
+	if (c->watch_written && c->block_sent)
 		(void)event_add(c->ev_write, NULL);
 	else
 		event_active(c->ev_write, EV_WRITE, 0);
+	c->block_sent = c->watch_written;
 }
 
 void

@@ -35,6 +35,7 @@ struct inject_client {
 	struct inject_tls_server *tls_server;
 	struct inject_tls *tls;		/* from the handshake on */
 	bool shaking;			/* hands, that is */
+	bool deaf;			/* input has to wait */
 	struct inject_session *session;
 	struct buf in;
 	struct event *read_ev, *write_ev, *timer_ev;
@@ -199,6 +200,16 @@ want(struct event *ev, bool wanted)
 		(void)event_del(ev);
 }
 
+/* Most clients say nothing before they have their reply: input is taken out
+ * of the loop only when some comes that is not wanted. */
+static void
+hear(struct inject_client *c, bool wanted)
+{
+	c->deaf = !wanted;
+	if (wanted)
+		want(c->read_ev, true);
+}
+
 /* The timer is only moved when it would fire too late: most sessions are over
  * long before. */
 static void
@@ -237,7 +248,7 @@ linger(struct inject_client *c)
 	}
 	buf_clear(&c->in);
 	want(c->write_ev, false);
-	want(c->read_ev, true);
+	hear(c, true);
 	arm(c, clock_mono_ms() + LINGER_MS);
 }
 
@@ -284,7 +295,7 @@ tls_step(struct inject_client *c)
 	if (result == TLS_OK)
 		inject_session_tls_up(c->session, inject_tls_proto(c->tls),
 			inject_tls_cipher(c->tls));
-	want(c->read_ev, result != TLS_WANT_WRITE);
+	hear(c, result != TLS_WANT_WRITE);
 	want(c->write_ev, result == TLS_WANT_WRITE);
 	arm(c, inject_session_deadline_ms(c->session));
 	return true;
@@ -342,7 +353,7 @@ turn(struct inject_client *c)
 		return;
 	}
 	room = buf_room(&c->in) >= READ_BYTES;
-	want(c->read_ev, !waiting && room && !c->eof);
+	hear(c, !waiting && room && !c->eof);
 	want(c->write_ev, inject_session_output(c->session)->len > 0);
 	arm(c, inject_session_deadline_ms(c->session));
 	if (!waiting && room && !c->eof)
@@ -356,6 +367,10 @@ on_readable(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	if (c->deaf) {
+		want(c->read_ev, false);
+		return;
+	}
 	if (!c->shaking && !read_in(c)) {
 		client_close(c);
 		return;
