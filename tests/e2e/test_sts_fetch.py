@@ -61,6 +61,12 @@ ODD = {
         "Content-Type: text/plain", "Content-Encoding: gzip")), FETCH),
     "notype": (lab_sts.respond(TEXT, headers=()), FETCH),
     "hang": (lambda sock: time.sleep(8), FETCH),
+    # No status but 200 will do, whatever comes with it.
+    "404plain": (lab_sts.respond(TEXT, "404 Not Found"), FETCH),
+    "203plain": (lab_sts.respond(TEXT, "203 Transformed"), FETCH),
+    "307plain": (lab_sts.respond(TEXT, "307 Elsewhere", headers=(
+        "Content-Type: text/plain", "Location: https://mta-sts.target.test"
+        + lab_sts.PATH)), FETCH),
     "http09": (lambda sock: sock.sendall(TEXT.encode()), FETCH),
 }
 # Those that fail by their address or version.
