@@ -17,7 +17,7 @@
 #include "smtpd-out/turn.h"
 
 #define HOLDS_MAX 10000
-#define PARKS_MAX 5000
+#define PARKS_MAX 256		/* in one transaction, from the walk */
 #define SWEEP_SLICE 256
 
 struct hold {
@@ -114,16 +114,20 @@ hold_park(struct queue *q, const char *name, int64_t until_ms)
 	size_t len = strlen(name);
 	struct park *p = table_get(hs->parks_by_name, name, len);
 
-	if (p == NULL && table_count(hs->parks_by_name) < PARKS_MAX) {
+	if (p == NULL) {
 		p = xcalloc(1, sizeof(*p) + len + 1);
 		memcpy(p->name, name, len + 1);
 		table_put(hs->parks_by_name, name, len, p);
 		TAILQ_INSERT_TAIL(&hs->parks, p, link);
 	}
-	/* Else the walk meets it again. */
-	if (p != NULL)
-		p->until_ms = until_ms;
+	p->until_ms = until_ms;
 	queue_schedule_commit(q);
+}
+
+bool
+hold_full(const struct queue *q)
+{
+	return table_count(q->holds->parks_by_name) >= PARKS_MAX;
 }
 
 bool
@@ -136,9 +140,12 @@ enum status
 hold_apply(struct queue *q)
 {
 	enum status st = ST_OK;
+	size_t applied = 0;
 	struct park *p;
 
 	TAILQ_FOREACH(p, &q->holds->parks, link) {
+		if (applied++ == PARKS_MAX)
+			break;
 		st = spool_destination_wait(q->spool, p->name, p->until_ms);
 		if (st != ST_OK)
 			return st;
@@ -173,13 +180,18 @@ hold_done(struct queue *q)
 {
 	struct park *p;
 
-	while ((p = TAILQ_FIRST(&q->holds->parks)) != NULL) {
+	for (size_t n = 0; n < PARKS_MAX; n++) {
+		p = TAILQ_FIRST(&q->holds->parks);
+		if (p == NULL)
+			return;
 		if (p->until_ms == 0)
 			dest_wake(q, p->name);
 		else if (p->until_ms != INT64_MAX)
 			work_due_at(q, p->until_ms);
 		park_free(q, p);
 	}
+	if (hold_waiting(q))
+		queue_schedule_commit(q);
 }
 
 /* The walk meets them again. */

@@ -170,6 +170,8 @@ bool hold_until(struct queue *, const char *name, int64_t *until_ms_out);
 bool hold_why(struct queue *, const char *name, struct outcome *out);
 /* Its row on disk shall say so, with the next commit. */
 void hold_park(struct queue *, const char *name, int64_t until_ms);
+/* Enough of them: the walk goes on after the commit. */
+bool hold_full(const struct queue *);
 bool hold_waiting(const struct queue *);	/* for a transaction */
 enum status hold_apply(struct queue *) MUST_CHECK;
 void hold_done(struct queue *);

@@ -284,7 +284,7 @@ walk(struct queue *q, enum spool_class class, int64_t now_ms, size_t *seen)
 	struct spool_lane found[BATCH];
 	size_t count = 0;
 
-	if (!q->walking[class] || !class_has_room(q, class) ||
+	if (!q->walking[class] || !class_has_room(q, class) || hold_full(q) ||
 	    lanes_ready(q, class) >= READY_AHEAD || *seen >= WALK_MAX)
 		return false;
 	if (spool_lanes(q->spool, class, now_ms, &q->walk_at[class], found,
