@@ -4,7 +4,7 @@
 #ifndef SMTPD_OUT_CMD_CHECK_H
 #define SMTPD_OUT_CMD_CHECK_H
 
-/* check --dns NAME TYPE [-c FILE] [--json] */
+/* check [OPTIONS] DOMAIN ... | -, or --dns NAME TYPE */
 int cmd_check(int argc, char **argv);
 
 #endif

@@ -15,7 +15,6 @@
 #include "smtpd-out/delivery_int.h"
 #include "smtpd-out/host_memory.h"
 
-#define SESSIONS_PER_ATTEMPT 10	/* hosts and fallbacks tried in one attempt */
 #define SHARED_MS 3600000	/* no session takes jobs for longer */
 
 static void next_host(struct delivery *);
@@ -416,7 +415,7 @@ static void
 next_host(struct delivery *d)
 {
 	while (d->host < d->route->host_count &&
-	    d->sessions < SESSIONS_PER_ATTEMPT) {
+	    d->sessions < DELIVERY_SESSIONS_MAX) {
 		size_t host = d->host++;
 		struct route_host *h = &d->route->hosts[host];
 

@@ -49,4 +49,12 @@ struct outcome delivery_merge(const struct outcome *old,
 	const struct outcome *new);
 bool delivery_settled(const struct outcome *);
 
+/* Pure: what a session that is up has, as tls= in the log names it: "dane",
+ * "sts", "pkix", "fingerprint", "encrypted" or "none". */
+const char *delivery_achieved(bool tls_active, enum demand_level,
+	enum demand_why);
+
+/* Hosts and fallbacks tried in one attempt. */
+#define DELIVERY_SESSIONS_MAX 10
+
 #endif

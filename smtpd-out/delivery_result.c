@@ -47,14 +47,15 @@ delivery_merge(const struct outcome *old, const struct outcome *new)
 
 /* What the connection had: a session under a demand that verifies is not up
  * before it is met. */
-static const char *
-achieved(const struct rcpt *r)
+const char *
+delivery_achieved(bool tls_active, enum demand_level level,
+	enum demand_why why)
 {
-	if (!r->info.tls_active)
+	if (!tls_active)
 		return "none";
-	if (r->level <= DEMAND_ENCRYPT)
+	if (level <= DEMAND_ENCRYPT)
 		return "encrypted";
-	return r->why == WHY_STS ? "sts" : demand_level_name(r->level);
+	return why == WHY_STS ? "sts" : demand_level_name(level);
 }
 
 static void
@@ -68,7 +69,8 @@ fill_result(const struct delivery *d, size_t i, struct msg_rcpt_result *out)
 	out->outcome = r->outcome;
 	(void)str_copy(out->mx, sizeof(out->mx), r->info.host);
 	(void)str_copy(out->ip, sizeof(out->ip), r->info.ip);
-	(void)str_copy(out->tls, sizeof(out->tls), achieved(r));
+	(void)str_copy(out->tls, sizeof(out->tls), delivery_achieved(
+		r->info.tls_active, r->level, r->why));
 	(void)str_copy(out->why, sizeof(out->why), demand_why_name(r->why));
 	(void)str_copy(out->proto, sizeof(out->proto), r->info.proto);
 	(void)str_copy(out->cipher, sizeof(out->cipher), r->info.cipher);

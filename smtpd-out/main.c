@@ -23,7 +23,7 @@ static const struct {
 	{ "run", cmd_run, "the daemon, in the foreground" },
 	{ "submit", cmd_submit, "submit a message, as sendmail does" },
 	{ "queue", cmd_queue, "look at the queue and change it" },
-	{ "check", cmd_check, "explain what the DNS says, and whether proven" },
+	{ "check", cmd_check, "explain what becomes of mail to a domain" },
 	{ "lint", cmd_lint, "judge what is about to be published" },
 	{ "report", cmd_report, "show reports on TLS" },
 	{ "--role", cmd_role, NULL },

@@ -117,23 +117,6 @@ is_empty(const struct spool_sts *row)
 	return row->text == NULL && row->failures == 0 && row->used_s == 0;
 }
 
-static void
-add_list(struct queue *q, struct msg_sts *out)
-{
-	struct sts_lists_entry e;
-
-	if (sts_lists_find(q->sts->lists, out->domain, clock_wall_s(), &e,
-	    1) == 0)
-		return;
-	out->list_mode = e.policy->mode == STS_MODE_ENFORCE ?
-		MSG_STS_LIST_ENFORCE : MSG_STS_LIST_TESTING;
-	out->list_expires_s = e.expires_s;
-	out->list_mx_count = e.policy->mx_count;
-	out->list_mx = xcalloc(e.policy->mx_count, sizeof(out->list_mx[0]));
-	for (size_t i = 0; i < e.policy->mx_count; i++)
-		out->list_mx[i] = xstrdup(e.policy->mx[i]);
-}
-
 void
 queue_sts_known(struct queue *q, const char *domain, struct msg_sts *out)
 {
@@ -165,7 +148,7 @@ queue_sts_known(struct queue *q, const char *domain, struct msg_sts *out)
 		row.text = NULL;
 	}
 	spool_sts_clear(&row);
-	add_list(q, out);
+	sts_lists_answer(q->sts->lists, clock_wall_s(), out);
 }
 
 enum status

@@ -142,8 +142,11 @@ log_refused(const char *path, const char *why, const struct sts_list *kept)
 static void
 store(struct spool *spool, const char *path, const struct text *text)
 {
-	enum status st = spool_begin(spool);
+	enum status st;
 
+	if (spool == NULL)
+		return;
+	st = spool_begin(spool);
 	if (st == ST_OK)
 		st = spool_sts_list_put(spool, path, text->bytes, text->len);
 	if (st == ST_OK)
@@ -160,11 +163,12 @@ static struct sts_list *
 load_kept(const char *path, struct spool *spool, int64_t now_s,
 	struct text *text)
 {
-	enum status st = spool_sts_list_get(spool, path, &text->bytes,
-		&text->len);
+	enum status st = ST_NOENT;
 	struct sts_list *list = NULL;
 	char err[STS_ERR_MAX];
 
+	if (spool != NULL)
+		st = spool_sts_list_get(spool, path, &text->bytes, &text->len);
 	if (st == ST_NOENT)
 		return NULL;
 	(void)str_copy(err, sizeof(err), spool_error(spool));
@@ -250,7 +254,8 @@ sts_lists_new(const struct conf_sts *conf, struct spool *spool, int64_t now_s)
 		lists->entries[i].path = xstrdup(conf->lists[i]);
 		lists->entries[i].list = load(conf->lists[i], spool, now_s);
 	}
-	tidy(lists, spool);
+	if (spool != NULL)
+		tidy(lists, spool);
 	return lists;
 }
 
@@ -300,4 +305,21 @@ sts_lists_find(const struct sts_lists *lists, const char *domain,
 					expires_s };
 	}
 	return found;
+}
+
+void
+sts_lists_answer(const struct sts_lists *lists, int64_t now_s,
+	struct msg_sts *out)
+{
+	struct sts_lists_entry e;
+
+	if (sts_lists_find(lists, out->domain, now_s, &e, 1) == 0)
+		return;
+	out->list_mode = e.policy->mode == STS_MODE_ENFORCE ?
+		MSG_STS_LIST_ENFORCE : MSG_STS_LIST_TESTING;
+	out->list_expires_s = e.expires_s;
+	out->list_mx_count = e.policy->mx_count;
+	out->list_mx = xcalloc(e.policy->mx_count, sizeof(out->list_mx[0]));
+	for (size_t i = 0; i < e.policy->mx_count; i++)
+		out->list_mx[i] = xstrdup(e.policy->mx[i]);
 }

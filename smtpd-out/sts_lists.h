@@ -9,11 +9,13 @@
 
 #include "base/conf.h"
 #include "policy/sts_list.h"
+#include "smtpd-out/ipc_msg.h"
 #include "spool/spool.h"
 
 struct sts_lists;
 
-/* Never fails: what cannot be read is not there.  Outside of a transaction. */
+/* Never fails: what cannot be read is not there.  Outside of a transaction.
+ * spool: NULL for none, and then no last good list either. */
 struct sts_lists *sts_lists_new(const struct conf_sts *, struct spool *,
 	int64_t now_s);
 void sts_lists_free(struct sts_lists **);
@@ -30,6 +32,10 @@ struct sts_lists_entry {
  * force only.  Borrowed. */
 size_t sts_lists_find(const struct sts_lists *, const char *domain,
 	int64_t now_s, struct sts_lists_entry *out, size_t max);
+
+/* The first of them into an answer to a worker; nothing when there is none. */
+void sts_lists_answer(const struct sts_lists *, int64_t now_s,
+	struct msg_sts *out);
 
 /* For --check-config: every file can be read and is good.  err: a sentence. */
 enum status sts_lists_check(const struct conf_sts *, int64_t now_s,

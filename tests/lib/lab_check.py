@@ -1,0 +1,92 @@
+"""smtpd-out check in the lab, and whether it says what delivery then does.
+
+	check = lab_check.Check(daemon, "alice@sender.test")
+	check.json("good.test")["verdict"]	# check.code: its exit code
+	check.agree("good.test")		# mail is sent to ann@good.test
+"""
+
+import json
+import os
+import re
+
+import lab_ns
+import tap
+
+SCHEMA = os.path.join(lab_ns.TOP, "tests", "schema", "check.json")
+
+
+def chain(lab, pair):
+    """A file with key, certificate and the lab's authority."""
+    whole = pair[0] + ".chain"
+    with open(whole, "w") as out:
+        for part in (*pair[::-1], lab.ca.file):
+            with open(part) as f:
+                out.write(f.read())
+    return whole
+
+
+def valid(document):
+    """By the schema that is kept."""
+    try:
+        import jsonschema
+    except ImportError:
+        return
+    with open(SCHEMA) as f:
+        jsonschema.validate(document, json.load(f),
+                            cls=jsonschema.Draft7Validator)
+
+
+def normal(text):
+    """Without what changes from run to run: times, dates, keys."""
+    text = re.sub(r"\b\d+ ms\b", "N ms", text)
+    text = re.sub(r"(?<![\d.])20[2-3]\d-\d\d-\d\d( \d\d:\d\d:\d\d UTC)?(?! *\()",
+                  "DATE", text)
+    text = re.sub(r"(?<!ab)[0-9a-f]{32}(\.\.\.|[0-9a-f]{32})",
+                  lambda m: m[0] if m[0].startswith("abab") else "HASH", text)
+    return re.sub(r"tag \d+", "tag N", text)
+
+
+class Check:
+    def __init__(self, daemon, sender):
+        self.daemon, self.sender = daemon, sender
+        self.code = None
+
+    def run(self, *arguments, stdin=b"", env=None):
+        return self.daemon.run("check", "-c", self.daemon.config, *arguments,
+                               stdin=stdin, env=env)
+
+    def json(self, *arguments):
+        """The object of one domain."""
+        done = self.run("--json", *arguments)
+        self.code = done.returncode
+        if done.stderr or not done.stdout:
+            raise RuntimeError("check %r: %d %s" % (arguments, self.code,
+                                                    done.stderr.decode()))
+        return json.loads(done.stdout)
+
+    def same(self, domain, line):
+        """Asserts that a delivery line is what check says now."""
+        found = self.json(domain)
+        verdict = found["verdict"]
+        status, tls = {"deferred": ("deferred", None),
+                       "bounced": ("bounced", None),
+                       "plain": ("sent", "none")}.get(verdict,
+                                                      ("sent", verdict))
+        where = "of %s (check: %s)" % (domain, found["reason"])
+        tap.equal(line["status"], status, "status= " + where)
+        if tls:
+            tap.equal(line["tls"], tls, "tls= " + where)
+            tap.equal(line["mx"], found["host"], "mx= " + where)
+        tap.equal(line["result_type"], found["result_type"] or "-",
+                  "result_type= " + where)
+        return found
+
+    def agree(self, domain, seconds=20):
+        """Checks, then sends mail to ann@DOMAIN; both must say the same."""
+        to = "ann@" + domain
+        seen = len(self.daemon.deliveries(to=to))
+        self.daemon.mail(self.sender, to, "to " + to)
+        line = self.daemon.lab.wait(
+            "the delivery line of " + to,
+            lambda: self.daemon.deliveries(to=to)[seen:], seconds)[0]
+        return self.same(domain, line)
