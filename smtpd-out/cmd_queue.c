@@ -22,6 +22,7 @@
 #include "smtpd-out/cmd_limits.h"
 #include "smtpd-out/cmd_policies.h"
 #include "smtpd-out/cmd_queue.h"
+#include "smtpd-out/control_client.h"
 
 #define LINE_MAX_BYTES (1U << 20)
 
@@ -195,24 +196,6 @@ static const struct view views[] = {
 
 /* ---- the socket ---- */
 
-static int
-connect_control(const char *url)
-{
-	struct conf_addr addr;
-	int fd;
-
-	if (conf_addr_parse(url, 0, &addr) != ST_OK)
-		return -1;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd >= 0 && connect(fd, (struct sockaddr *)&addr.addr,
-	    addr.addr_len) != 0) {
-		(void)close(fd);
-		fd = -1;
-	}
-	free(addr.text);
-	return fd;
-}
-
 static void
 copy_rest(FILE *from)
 {
@@ -274,7 +257,7 @@ ask(const struct asked *a, const struct view *view)
 {
 	char *text, *line = NULL;
 	size_t size = 0;
-	int fd = connect_control(a->control), status = EX_OK;
+	int fd = control_client_open(a->control), status = EX_OK;
 	FILE *from;
 	bool more = true;
 
@@ -330,24 +313,6 @@ usage(void)
 		"SELECTION: ID | --destination DOMAIN | --sender ADDRESS |\n"
 		"  --rcpt ADDRESS | --older TIME | --held | --all\n");
 	return EX_USAGE;
-}
-
-static char *
-find_control(const char *conf_path)
-{
-	char err[CONF_ERR_MAX], *text = NULL, *control = NULL;
-	struct conf *conf = NULL;
-
-	if (conf_read(conf_path, &text, err) == ST_OK &&
-	    conf_parse(conf_path, text, &conf, err) == ST_OK)
-		control = xstrdup(conf->control);
-	else if (strcmp(conf_path, CONF_DEFAULT_FILE) == 0)
-		control = xstrdup("unix:" RUNSTATEDIR "/smtpd-out/control");
-	else
-		(void)fprintf(stderr, "smtpd-out: %s\n", err);
-	conf_free(&conf);
-	free(text);
-	return control;
 }
 
 struct options {
@@ -553,7 +518,7 @@ cmd_queue(int argc, char **argv)
 		return usage();
 	}
 	a.json = o.json;
-	a.control = find_control(o.conf_path);
+	a.control = control_client_find(o.conf_path);
 	if (a.control != NULL)
 		status = ask(&a, view);
 	free(a.control);

@@ -11,10 +11,14 @@
 #include <sysexits.h>
 
 #include "base/clock.h"
+#include "base/conf.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "smtpd-out/cmd_report.h"
+#include "smtpd-out/cmd_report_own.h"
+#include "smtpd-out/control_client.h"
 #include "smtpd-out/report_html.h"
+#include "smtpd-out/report_own.h"
 #include "smtpd-out/report_print.h"
 
 #define OUT_MAX (256U << 20)
@@ -27,8 +31,11 @@ static const struct {
 	int (*run)(int argc, char **argv);
 	const char *usage;
 } commands[] = {
+	{ "list", cmd_report_list, "list [--json] [--day D] [--domain D]" },
+	{ "show", cmd_report_show, "show [--json] [--day D] DOMAIN" },
+	{ "send", cmd_report_send, "send [--json] [--domain D] [--now]" },
 	{ "read", run_read, "read [--json] FILE|DIRECTORY ..." },
-	{ "html", run_html, "html [-o FILE] [FILE|DIRECTORY ...]" },
+	{ "html", run_html, "html [-c FILE] [-o FILE] [FILE|DIRECTORY ...]" },
 };
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -144,20 +151,45 @@ write_page(const char *path, const struct sink *out)
 	return status;
 }
 
+/* Own totals, when the daemon is there to tell them: the page is made of what
+ * there is. */
+static struct tlsrpt_report *
+own_totals(const char *conf_path, size_t *count_out)
+{
+	char *control = control_client_find(conf_path);
+	const struct report_own_query query = { .control = control };
+	struct report_own_set own = { 0 };
+	struct tlsrpt_report *days;
+
+	if (control != NULL)
+		(void)report_own_get(&query, &own);
+	days = report_own_days(&own, count_out);
+	report_own_clear(&own);
+	free(control);
+	return days;
+}
+
 static int
 run_html(int argc, char **argv)
 {
+	const char *conf_path = CONF_DEFAULT_FILE;
+	struct tlsrpt_report *own;
 	struct report_set set = { 0 };
 	struct report_page page = { .now_s = clock_wall_s() };
 	const char *path = NULL;
 	struct sink out;
 	int opt, status;
 
-	while ((opt = getopt(argc, argv, "o:")) != -1) {
-		if (opt != 'o')
+	while ((opt = getopt(argc, argv, "c:o:")) != -1) {
+		if (opt == 'c')
+			conf_path = optarg;
+		else if (opt == 'o')
+			path = optarg;
+		else
 			return usage(stderr, EX_USAGE);
-		path = optarg;
 	}
+	own = own_totals(conf_path, &page.own_count);
+	page.own = own;
 	for (int i = optind; i < argc; i++)
 		report_set_add(&set, argv[i]);
 	page.received = set.items;
@@ -169,6 +201,9 @@ run_html(int argc, char **argv)
 	if (status == EX_OK && set.fault_count > 0)
 		status = EX_DATAERR;
 	sink_clear(&out);
+	for (size_t i = 0; i < page.own_count; i++)
+		tlsrpt_report_clear(&own[i]);
+	free(own);
 	report_set_clear(&set);
 	return status;
 }

@@ -311,6 +311,8 @@ static const struct {
 	{ "resume", control_rule }, { "limit", control_rule },
 	{ "limits", control_limits },
 	{ "tls-list", do_tls_list }, { "tls-forget", do_tls_forget },
+	{ "report-list", control_report_list },
+	{ "report-send", control_report_send },
 	{ "policies-list", control_policies_list },
 	{ "policies-show", control_policies_show },
 	{ "policies-refresh", control_policies_refresh },

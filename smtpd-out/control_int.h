@@ -10,6 +10,7 @@
 
 #include "smtpd-out/queue.h"
 #include "spool/policy_store.h"
+#include "spool/report_store.h"
 #include "spool/spool.h"
 
 #define PAGE 100			/* rows listed per turn */
@@ -33,6 +34,7 @@ struct client {
 	bool answered;			/* close when everything is written */
 	void (*page)(struct client *);	/* the next part of a list */
 	char host_after[SPOOL_HOST_MAX];
+	struct spool_report_position report_at;
 	struct spool_filter filter;
 	json_t *request;		/* owns the filter's strings */
 	struct event *step_ev;		/* the next part, in the next turn */
@@ -70,6 +72,11 @@ void control_demand(struct client *);
 void control_stats(struct client *);
 void control_limits(struct client *);
 void control_rule(struct client *);	/* pause, resume, limit */
+
+/* ---- control_report.c ---- */
+
+void control_report_list(struct client *);
+void control_report_send(struct client *);
 
 /* ---- control_policies.c ---- */
 
