@@ -273,6 +273,7 @@ static const char *const stmt_sql[STMT_COUNT] = {
 	[STMT_REPORT_COUNT] = "SELECT count(*) FROM report_day "
 		"WHERE day_s = ? AND part = 0",
 	[STMT_REPORT_ASK_PAST] = "UPDATE report_day SET due_s = ?1 / 1000, "
+		"tries = 0, "
 		"asked_ms = ?1 WHERE state < 2 AND (day_s < ?2 OR part > 0) "
 		"AND (?3 IS NULL OR domain = ?3) AND ?4 = ?4",
 	[STMT_REPORT_ASK_TODAY] = "UPDATE report_day SET due_s = ?1 / 1000, "
@@ -280,7 +281,8 @@ static const char *const stmt_sql[STMT_COUNT] = {
 		"FROM report_day r WHERE r.day_s = report_day.day_s AND "
 		"r.domain = report_day.domain) WHERE day_s >= ?2 AND "
 		"part = 0 AND state = 0 AND (?3 IS NULL OR domain = ?3)",
-	[STMT_REPORT_ASK_RUA] = "UPDATE report_rua SET due_s = ?1 / 1000 "
+	[STMT_REPORT_ASK_RUA] = "UPDATE report_rua SET due_s = ?1 / 1000, "
+		"tries = 0 "
 		"WHERE state = 0 AND report IN (SELECT row FROM report_day "
 		"INDEXED BY report_due WHERE state < 2 AND asked_ms = ?1) "
 		"AND ?2 = ?2 AND ?3 IS ?3 AND ?4 = ?4",
