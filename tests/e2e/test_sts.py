@@ -117,6 +117,7 @@ unsigned["reqnone.test"] = one(PEER4)
 protected("byrule.test", one(CLEAR4), "enforce", "mx.byrule.test")
 protected("override.test", one(CLEAR4), "enforce", "mx.override.test")
 protected("floor.test", one(OTHER4), "enforce", "mx.floor.test")
+protected("relayed.test", one(GOOD4), "enforce", "mx.relayed.test")
 protected("off.test", one(CLEAR4), "enforce", "mx.off.test")
 
 for _name, _records in {"sender.test": one(GOOD4), **unsigned}.items():
@@ -151,6 +152,7 @@ RULES = """
 destination "byrule.test" { tls = may }
 destination "override.test" { tls = may override = yes }
 destination "floor.test" { tls = encrypt }
+destination "relayed.test" { relay = "mx.off.test:25" }
 """
 STS = {"fetch-timeout": "10s", "allow-private-addresses": True}
 daemon = lab_daemon.Daemon(net, lab_daemon.program(), text=RULES,
@@ -318,6 +320,12 @@ def _():
     tap.equal(delivered("ann@unsignedmx.test", "dane", sts=False)["why"],
               "dane", "why=")
     held("ann@stolen.test", "validation-failure")
+
+
+@t.test("a relay of our own is not the domain's to name")
+def _():
+    delivered("ann@relayed.test", "none", sts=False)
+    tap.equal(web.fetches("relayed.test"), [], "fetches")
 
 
 def require(to, *options, header=""):

@@ -57,6 +57,7 @@ ODD = {
     "drip": (lab_sts.drip(TEXT, 0.2), FETCH),
     "flood": (lab_sts.flood, FETCH),
     "cut": (lab_sts.cut(TEXT, 500), FETCH),
+    "cutopen": (lab_sts.open_ended(TEXT, False), FETCH),
     "gzip": (lab_sts.respond(TEXT, headers=(
         "Content-Type: text/plain", "Content-Encoding: gzip")), FETCH),
     "notype": (lab_sts.respond(TEXT, headers=()), FETCH),
@@ -111,6 +112,14 @@ for _name in names:
         net.dns.domain(_name, zone(place(_name[4:-5])), signed=False)
 for _name in ("target.test", "again.test", "fine.test"):
     good.serve(_name, TEXT)
+# What is odd, and no fault.
+FINE = {"ended.test": lab_sts.open_ended(TEXT, True),
+        "chunks.test": lab_sts.chunked(TEXT, 10),
+        "slow.test": lab_sts.drip(TEXT, 0.01),
+        "charset.test": lab_sts.respond(TEXT, headers=(
+            "content-type:Text/Plain; charset=utf-8",))}
+for _name in FINE:
+    net.dns.domain(_name, zone(ODD4), signed=False)
 net.dns.domain("fine.test", zone(GOOD4), signed=False)
 net.dns.domain("again.test", zone(BAD4), signed=False)
 bad.serve("again.test", TEXT, extra="return 404;")
@@ -124,11 +133,11 @@ for _name in ("inner.test", "seen.test"):
 net.start()
 for _host in (good, bad, private):
     _host.start()
-odd = lab_sts.OddHost(net, ODD4, {n: ODD[n[4:-5]][0] for n in names
-                                  if n[4:-5] in ODD})
+odd = lab_sts.OddHost(net, ODD4, {**FINE, **{
+    n: ODD[n[4:-5]][0] for n in names if n[4:-5] in ODD}})
 old = lab_sts.OddHost(net, OLD4, {n: lab_sts.respond(TEXT) for n in names
                                   if n[4:-5] == "tls11"}, tls11=True)
-users = [SENDER] + ["ann@" + d for d in (*names, "again.test", "fine.test",
+users = [SENDER] + ["ann@" + d for d in (*names, *FINE, "again.test", "fine.test",
                                          "inner.test", "seen.test")]
 postfix = lab_mta.Postfix(net, users)
 postfix.cert = road
@@ -206,6 +215,13 @@ for _kind in KINDS:
                   "result_type")
         if kind in ODD or kind in NGINX and WANT[kind] != WEBPKI:
             tap.equal(requests("new-%s.test" % kind), 1, "requests")
+
+
+@t.test("what is odd, and no fault, is a policy")
+def _():
+    for line in mail_all(["ann@" + d for d in FINE]).values():
+        tap.equal((line["status"], line["tls"]), ("sent", "sts"),
+                  line["_line"])
 
 
 @t.test("a redirection is not followed, nobody speaks TLS 1.1")

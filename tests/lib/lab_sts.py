@@ -188,6 +188,17 @@ def cut(body, announced):
     return behave
 
 
+def open_ended(body, honest):
+    """No length is announced: the body ends with the connection, in order
+    (TLS says so) or as somebody on the way would cut it."""
+    def behave(sock):
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
+                     b"Connection: close\r\n\r\n" + body.encode())
+        if not honest:
+            raise OSError("cut")
+    return behave
+
+
 def drip(body, pause=0.3):
     """A byte at a time, never idle for long."""
     def behave(sock):
