@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/conf.h"
@@ -156,13 +157,20 @@ write_page(const char *path, const struct sink *out)
 static struct tlsrpt_report *
 own_totals(const char *conf_path, size_t *count_out)
 {
-	char *control = control_client_find(conf_path);
+	char *control = control_client_find(conf_path != NULL ? conf_path :
+		CONF_DEFAULT_FILE);
 	const struct report_own_query query = { .control = control };
 	struct report_own_set own = { 0 };
 	struct tlsrpt_report *days;
+	int fd = -1;
 
-	if (control != NULL)
+	/* Without a daemon nobody misses it, unless it was named. */
+	if (control != NULL && conf_path == NULL)
+		fd = control_client_open(control);
+	if (control != NULL && (conf_path != NULL || fd >= 0))
 		(void)report_own_get(&query, &own);
+	if (fd >= 0)
+		(void)close(fd);
 	days = report_own_days(&own, count_out);
 	report_own_clear(&own);
 	free(control);
@@ -172,7 +180,7 @@ own_totals(const char *conf_path, size_t *count_out)
 static int
 run_html(int argc, char **argv)
 {
-	const char *conf_path = CONF_DEFAULT_FILE;
+	const char *conf_path = NULL;
 	struct tlsrpt_report *own;
 	struct report_set set = { 0 };
 	struct report_page page = { .now_s = clock_wall_s() };

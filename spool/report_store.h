@@ -63,7 +63,7 @@ enum status spool_report_next_due(struct spool *, int64_t *due_s_out)
 
 /* What the operator wants sent now: of days before today_s the rows that are
  * not done become due; with `today` also those of today_s, as parts of their
- * own.  domain NULL: all.  They are marked with now_ms, and tries begin anew. */
+ * own.  domain NULL: all.  They are marked with now_ms; tries begin anew. */
 struct spool_report_ask {
 	int64_t now_ms, today_s;
 	bool today;

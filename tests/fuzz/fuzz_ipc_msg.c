@@ -12,6 +12,7 @@
 #include "base/str.h"
 #include "smtpd-out/ipc_limits.h"
 #include "smtpd-out/ipc_msg.h"
+#include "smtpd-out/ipc_report.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *, size_t);
 
@@ -120,19 +121,49 @@ limits(struct reader *r, struct buf *out)
 	return true;
 }
 
+static bool
+tlsrpt(struct reader *r, struct buf *out)
+{
+	struct msg_tlsrpt msg;
+
+	if (msg_tlsrpt_decode(r, &msg) != ST_OK)
+		return false;
+	for (size_t i = 0; i < msg.count; i++)
+		must(str_is_domain(msg.events[i].domain));
+	must(msg_tlsrpt_encode(&msg, out) == ST_OK);
+	msg_tlsrpt_clear(&msg);
+	return true;
+}
+
+static bool
+report(struct reader *r, struct buf *out)
+{
+	struct msg_report msg;
+
+	if (msg_report_decode(r, &msg) != ST_OK)
+		return false;
+	must(str_is_domain(msg.domain) && strpbrk(msg.text, "\r\n") == NULL);
+	for (size_t i = 0; i < msg.target_count; i++)
+		must(strpbrk(msg.targets[i].text, "\r\n<>") == NULL ||
+			msg.targets[i].kind == TLSRPT_HTTPS);
+	must(msg_report_encode(&msg, out) == ST_OK);
+	msg_report_clear(&msg);
+	return true;
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static bool (*const kinds[])(struct reader *, struct buf *) = {
 		submit, rejected, job, result, sts, hold,
-		limits };
+		limits, tlsrpt, report };
 	bool (*kind)(struct reader *, struct buf *);
 	struct buf once, twice;
 	struct reader r;
 
 	if (size == 0)
 		return 0;
-	kind = kinds[data[0] % 7];
+	kind = kinds[data[0] % 9];
 	buf_init(&once, IPC_PAYLOAD_MAX);
 	buf_init(&twice, IPC_PAYLOAD_MAX);
 	reader_init(&r, data + 1, size - 1);

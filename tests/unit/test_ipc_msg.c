@@ -15,6 +15,7 @@
 #include "base/str.h"
 #include "smtpd-out/ipc_limits.h"
 #include "smtpd-out/ipc_msg.h"
+#include "smtpd-out/ipc_report.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -364,7 +365,91 @@ decode_limits(struct reader *in, bool check)
 	return true;
 }
 
+static void
+encode_tlsrpt(struct buf *out)
+{
+	char domain[] = "y.example", mx[] = "mx.y.example", line[] = "3 1 1 A";
+	char *lines[] = { line };
+	struct tlsrpt_event events[2] = {
+		{ .time_s = 1800000000, .domain = domain, .count = 3,
+		    .ended = TLSRPT_ENDED_SECURED },
+		{ .time_s = 1800000000, .domain = domain, .failed = true,
+		    .count = 1, .failure = { .result = TLS_FAILURE_EXPIRED,
+		    .mx_host = mx } },
+	};
+	const struct msg_tlsrpt msg = { .events = events, .count = 2 };
+
+	events[0].policy = (struct tlsrpt_policy){ .type =
+		TLSRPT_POLICY_TLSA, .domain = mx, .strings = lines,
+		.string_count = 1 };
+	if (msg_tlsrpt_encode(&msg, out) != ST_OK)
+		out->len = 0;
+}
+
+static bool
+decode_tlsrpt(struct reader *in, bool check)
+{
+	struct msg_tlsrpt msg;
+
+	if (msg_tlsrpt_decode(in, &msg) != ST_OK) {
+		assert_null(msg.events);
+		return false;
+	}
+	assert_true(msg.count <= MSG_TLSRPT_MAX);
+	for (size_t i = 0; i < msg.count; i++)
+		assert_true(msg.events[i].count > 0 &&
+			msg.events[i].policy.type < TLSRPT_POLICY_OTHER);
+	if (check) {
+		assert_int_equal(msg.count, 2);
+		assert_int_equal(msg.events[0].count, 3);
+		assert_string_equal(msg.events[0].policy.strings[0],
+			"3 1 1 A");
+		assert_int_equal(msg.events[1].failure.result,
+			TLS_FAILURE_EXPIRED);
+	}
+	msg_tlsrpt_clear(&msg);
+	return true;
+}
+
+static void
+encode_found(struct buf *out)
+{
+	struct msg_report msg = { .what = MSG_REPORT_FOUND,
+		.domain = "y.example", .text = "two" };
+
+	msg_report_add_target(&msg, TLSRPT_MAILTO, "tls@y.example");
+	msg_report_add_target(&msg, TLSRPT_HTTPS, "https://y.example/v1");
+	if (msg_report_encode(&msg, out) != ST_OK)
+		out->len = 0;
+	msg_report_clear(&msg);
+}
+
+static bool
+decode_found(struct reader *in, bool check)
+{
+	struct msg_report msg;
+
+	if (msg_report_decode(in, &msg) != ST_OK) {
+		assert_null(msg.targets);
+		assert_null(msg.body);
+		return false;
+	}
+	if (check) {
+		assert_int_equal(msg.what, MSG_REPORT_FOUND);
+		assert_string_equal(msg.text, "two");
+		assert_int_equal(msg.target_count, 2);
+		assert_int_equal(msg.targets[1].kind, TLSRPT_HTTPS);
+		assert_string_equal(msg.targets[1].text,
+			"https://y.example/v1");
+	}
+	assert_true((msg.body != NULL) == (msg.what == MSG_REPORT_POST));
+	msg_report_clear(&msg);
+	return true;
+}
+
 static const struct kind kinds[] = {
+	{ "tlsrpt", encode_tlsrpt, decode_tlsrpt },
+	{ "report", encode_found, decode_found },
 	{ "submit", encode_submit, decode_submit },
 	{ "submit of a file", encode_submit_file, decode_submit_file },
 	{ "rejected", encode_rejected, decode_rejected },
@@ -706,10 +791,48 @@ test_directions(void **state)
 	}
 }
 
+/* A worker names only targets that the parser of records lets through. */
+static void
+test_report_targets(void **state)
+{
+	static const struct {
+		enum tlsrpt_kind kind;
+		const char *text;
+		bool ok;
+	} rows[] = {
+		{ TLSRPT_MAILTO, "a@b.example", true },
+		{ TLSRPT_MAILTO, "a@b.example>\r\nBcc: x", false },
+		{ TLSRPT_MAILTO, "a", false },
+		{ TLSRPT_MAILTO, "", false },
+		{ TLSRPT_HTTPS, "https://b.example/", true },
+		{ TLSRPT_HTTPS, "http://b.example/", false },
+		{ TLSRPT_HTTPS, "https://b.example/ x", false },
+		{ TLSRPT_HTTPS, "https://b.example/\n", false },
+		{ (enum tlsrpt_kind)2, "https://b.example/", false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct msg_report msg = { .what = MSG_REPORT_FOUND,
+			.domain = "y.example" };
+		struct buf b;
+
+		msg_report_add_target(&msg, rows[i].kind, rows[i].text);
+		buf_init(&b, 10000);
+		assert_int_equal(msg_report_encode(&msg, &b), ST_OK);
+		assert_int_equal(decode_found(&(struct reader){
+			.pos = buf_data(&b), .left = b.len }, false),
+			rows[i].ok);
+		buf_clear(&b);
+		msg_report_clear(&msg);
+	}
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_report_targets),
 		cmocka_unit_test(test_round_trip),
 		cmocka_unit_test(test_cut),
 		cmocka_unit_test(test_changed),
