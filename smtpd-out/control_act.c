@@ -12,7 +12,8 @@
 #include "base/log.h"
 #include "smtpd-out/control_int.h"
 
-#define SLICE_MS 15
+#define SLICE_MS 10
+#define SLICE_ROWS 128		/* the commit has work for each */
 
 static const struct {
 	const char *name;
@@ -44,7 +45,8 @@ run_slice(struct client *c, slice_fn *slice, bool *more)
 	enum status st = spool_begin(spool);
 
 	*more = true;
-	while (st == ST_OK && *more && clock_mono_ms() - start_ms < SLICE_MS)
+	while (st == ST_OK && *more && c->rows - count < SLICE_ROWS &&
+	    clock_mono_ms() - start_ms < SLICE_MS)
 		st = slice(c, more);
 	if (st == ST_OK)
 		st = spool_commit(spool);

@@ -23,7 +23,7 @@
 
 #define URL_PREFIX "sqlite:"
 #define MARKER "smtpd-out spool\n"	/* in the lock file once made */
-#define WAL_PAGES_MAX 2000		/* checkpoint in commit from here on */
+#define WAL_PAGES_MAX 1000		/* checkpoint in commit from here on */
 #define WAL_PAGES_FULL 128		/* the same while the disk is full */
 #define WAL_PAGES_IDLE 64		/* worth a checkpoint when idle */
 #define FREE_PAGES_KEPT 1024		/* not given back: reused soon */

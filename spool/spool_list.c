@@ -11,8 +11,8 @@
 #include "spool/spool_int.h"
 
 #define SCAN_MAX 2000		/* rows looked at by one call of spool_list */
-#define SLICE_MAX 2000		/* the same for an action */
-#define BATCH 256		/* deliveries per round of spool_act */
+#define SLICE_MAX 500		/* the same for an action */
+#define BATCH 64		/* deliveries per round of an action */
 
 struct walk {
 	struct query q;

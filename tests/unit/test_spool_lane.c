@@ -197,11 +197,11 @@ test_slices(void **state)
 		assert_int_equal(spool_act_slice(s, &f, SPOOL_REMOVE, T0, &at,
 			&count, &more), ST_OK);
 		assert_int_equal(spool_commit(s), ST_OK);
-		assert_true(count - before <= 256);
+		assert_true(count - before <= 64);
 		slices++;
 	}
 	assert_int_equal(count, 1400);
-	assert_int_equal(slices, 6);
+	assert_int_equal(slices, 22);
 	test_check_totals(s);
 	spool_close(&s);
 }
