@@ -302,6 +302,7 @@ on_policy(struct host_policy_result *result, void *arg)
 		.tv_usec = ms % 1000 * 1000 };
 
 	r->policy = NULL;
+	tlsa_seen_free(&result->tlsa);
 	h->demand = result->demand;
 	h->rule = result->rule;
 	if (h->demand == NULL) {

@@ -4,6 +4,7 @@ does not reach him, and unprotected mail shows that the attack is real."""
 
 import common		# noqa: F401
 import lab
+import lab_check
 import lab_daemon
 import lab_mta
 import tap
@@ -48,6 +49,7 @@ RULES = "".join(
 daemon = lab_daemon.Daemon(net, lab_daemon.program(), text=RULES,
                            retry={"first": "10m", "max": "10m"})
 daemon.start()
+check = lab_check.Check(daemon, SENDER)
 t = tap.Tap(on_fail=daemon.explain)
 
 
@@ -59,6 +61,7 @@ def attacked(kind, mode, status):
     daemon.mail(SENDER, to, "secret of " + to)
     line = daemon.delivery(20, to=to, status=status)
     text = b"".join(attackers[mode].clear)
+    check.same("%s-%s.test" % (kind, mode), line)
     return to, line, b"MAIL FROM" in text or b"secret" in text
 
 

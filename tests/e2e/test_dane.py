@@ -8,6 +8,7 @@ import hashlib
 
 import common		# noqa: F401
 import lab
+import lab_check
 import lab_daemon
 import lab_mta
 import tap
@@ -135,6 +136,7 @@ host "mx.hosted.test" { tls = encrypt }
 daemon = lab_daemon.Daemon(net, lab_daemon.program(), text=RULES,
                            retry={"first": "10m", "max": "10m"})
 daemon.start()
+check = lab_check.Check(daemon, SENDER)
 t = tap.Tap(on_fail=daemon.explain)
 
 
@@ -151,6 +153,7 @@ def deliver(domain, status="sent", **want):
     else:
         tap.equal(postfix.messages(to), [], "mailbox of " + domain)
         tap.true(to not in postfix.log_text(), "Postfix heard of " + to)
+    check.same(domain, line)
     return line
 
 

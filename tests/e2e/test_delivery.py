@@ -5,6 +5,7 @@ import re
 import time
 
 import common		# noqa: F401
+import lab_check
 import lab_peer
 import lab_world
 import tap
@@ -349,6 +350,14 @@ def _():
     tap.true(len(peer.sessions) < 5, "%d connections for 5 messages"
              % len(peer.sessions))
     tap.equal(len(peer.messages()), 5, "messages")
+
+
+@t.test("check says of each domain what delivery did last")
+def _():
+    check = lab_check.Check(daemon, lab_world.SENDER)
+    # The size of a message, which decides there, is not known to check.
+    tap.true(check.same_all({x["destination"] for x in daemon.deliveries()}
+                            - {"twosize.test"}) > 10, "domains")
 
 
 t.run()

@@ -5,6 +5,7 @@ import ssl
 import time
 
 import common		# noqa: F401
+import lab_check
 import lab_peer
 import lab_world
 import tap
@@ -223,6 +224,13 @@ for name in NAMES:
             tap.equal(len(peers[name].messages()), 1, "messages there")
         tap.true(len(line["reply"]) <= 1024 and "\0" not in line["reply"],
                  "reply= is short and clean")
+
+
+@t.test("check says of each server what delivery did, and does not die")
+def _():
+    check = lab_check.Check(daemon, SENDER)
+    tap.equal(check.same_all({n + ".test" for n in NAMES}), len(NAMES),
+              "domains")
 
 
 @t.test("a message that may have arrived is marked so")

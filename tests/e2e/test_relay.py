@@ -8,6 +8,7 @@ import pwd
 
 import common		# noqa: F401
 import lab
+import lab_check
 import lab_daemon
 import lab_mta
 import tap
@@ -215,6 +216,7 @@ daemon = lab_daemon.Daemon(net, lab_daemon.program(), text=RULES,
                            retry={"first": "10m", "max": "10m"},
                            **{"log-level": "debug"})
 daemon.start()
+check = lab_check.Check(daemon, SENDER)
 t = tap.Tap(on_fail=daemon.explain)
 
 
@@ -230,6 +232,8 @@ def deliver(name, status="sent", **want):
             exim.expect(to)
         else:
             tap.equal(exim.messages(to), [], "mailbox of " + name)
+        if not DESTINATIONS[name][1]:	# with a password check stops short
+            check.same(name + ".test", line)
     return line
 
 

@@ -8,6 +8,7 @@ import os
 import signal
 
 import common		# noqa: F401
+import lab_check
 import lab_peer
 import lab_world
 import tap
@@ -113,6 +114,13 @@ def _():
     tap.equal((line["status"], line["mx"]), ("sent", "mx.two.test"),
               "the next host, unknown, takes it")
     tap.equal(in_clear(), [], "what it saw")
+
+
+@t.test("check knows what is remembered")
+def _():
+    check = lab_check.Check(daemon, lab_world.SENDER)
+    tap.equal(check.same_all(("mem.test", "also.test", "two.test")), 3,
+              "domains")
 
 
 @t.test("454 to STARTTLS: no clear text either")

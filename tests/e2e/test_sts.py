@@ -6,6 +6,7 @@ import re
 
 import common		# noqa: F401
 import lab
+import lab_check
 import lab_daemon
 import lab_mta
 import lab_peer
@@ -250,6 +251,12 @@ def _():
             f["sni"], "GET /.well-known/mta-sts.txt HTTP/1.1", "-"),
             "request")
         tap.match(r"^TLSv1\.[23]$", f["tls"], "protocol")
+
+
+@t.test("check says of each what delivery did")
+def _():
+    check = lab_check.Check(daemon, SENDER)
+    tap.equal(check.same_all(TABLE), len(TABLE), "domains")
 
 
 @t.test("a host outside the policy is skipped, and not even asked")
