@@ -216,7 +216,7 @@ print_row(const struct report_own *own)
 		n[TLSRPT_ENDED_FAILED], own->state);
 }
 
-/* The words of the mail, with the line ends of a terminal. */
+/* In words, with the line ends of a terminal. */
 static void
 print_words(const struct tlsrpt_report *r)
 {
@@ -224,7 +224,7 @@ print_words(const struct tlsrpt_report *r)
 	const char *p;
 
 	sink_init(&text, 1U << 20);
-	report_words(r, "this system", &text);
+	report_words_results(r, &text);
 	p = (const char *)buf_data(&text.buf);
 	for (size_t i = 0; i < text.buf.len; i++)
 		if (p[i] != '\r')

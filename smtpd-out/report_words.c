@@ -139,11 +139,26 @@ put_failure(struct sink *out, const struct tlsrpt_result *result,
 }
 
 void
-report_words(const struct tlsrpt_report *r, const char *submitter,
-	struct sink *out)
+report_words_results(const struct tlsrpt_report *r, struct sink *out)
 {
 	uint64_t bad = tlsrpt_report_failures(r);
 	uint64_t good = tlsrpt_report_successes(r);
+	char text[TLSRPT_TEXT_MAX];
+
+	(void)snprintf(text, sizeof(text), "%" PRIu64 " %s succeeded, %" PRIu64
+		" failed. A session to which two policies apply is counted "
+		"for each of them.", good, report_sessions_word(good), bad);
+	sink_wrap(out, "", text);
+	for (size_t i = 0; i < r->result_count; i++)
+		for (size_t j = 0; j < r->results[i].failure_count; j++)
+			put_failure(out, &r->results[i],
+				&r->results[i].failures[j]);
+}
+
+void
+report_words(const struct tlsrpt_report *r, const char *submitter,
+	struct sink *out)
+{
 	char text[TLSRPT_TEXT_MAX * 4], day[REPORT_DAY_MAX];
 
 	report_day_text(r->start_s, day);
@@ -153,14 +168,7 @@ report_words(const struct tlsrpt_report *r, const char *submitter,
 		r->organization, submitter, day);
 	sink_wrap(out, "", text);
 	sink_puts(out, "\r\n");
-	(void)snprintf(text, sizeof(text), "%" PRIu64 " %s succeeded, %" PRIu64
-		" failed. A session to which two policies apply is counted "
-		"for each of them.", good, report_sessions_word(good), bad);
-	sink_wrap(out, "", text);
-	for (size_t i = 0; i < r->result_count; i++)
-		for (size_t j = 0; j < r->results[i].failure_count; j++)
-			put_failure(out, &r->results[i],
-				&r->results[i].failures[j]);
+	report_words_results(r, out);
 	(void)snprintf(text, sizeof(text), "The attachment says the same to "
 		"programs (RFC 8460). It is sent because %s asks for it in "
 		"the DNS, at _smtp._tls.%s.%s%s%s", r->domain, r->domain,

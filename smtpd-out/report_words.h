@@ -25,7 +25,9 @@ void report_cure(const struct tlsrpt_failure *, const char *policy_domain,
 /* "1 session", "2 sessions" */
 const char *report_sessions_word(uint64_t count);
 
-/* The text part of the mail; CRLF line ends. */
+/* What succeeded, what failed, and what to do; CRLF line ends. */
+void report_words_results(const struct tlsrpt_report *, struct sink *);
+/* The text part of the mail: that, and what it is. */
 void report_words(const struct tlsrpt_report *, const char *submitter,
 	struct sink *);
 

@@ -9,6 +9,7 @@ import time
 import lab
 import lab_daemon
 import lab_mta
+import lab_report
 import lab_sts
 from lab_attacker import Attacker
 from lab_tlsa import tlsa
@@ -21,9 +22,10 @@ ATTACKER = "198.51.100.66"	# on the way to MX_TLS
 ROAD = "198.51.100.67"		# there he is too, but idle at first
 POLICY_HOST = "198.51.100.80"
 SENDER = "alice@sender.test"
+REPORTS = "tls-reports@good.test"	# where attacked.test wants them
 USERS = [SENDER, "dora@dane.test", "dora@attacked.test", "ann@good.test",
          "bob@several.test", "carol@clear.test", "sam@sts.test",
-         "sue@sts.test"]
+         "sue@sts.test", REPORTS]
 
 # recipient, what is special, status that is expected, where it arrives
 CASES = [
@@ -63,7 +65,8 @@ def build_lab():
     record = tlsa(3, 1, 1, cert[0])
     for name, records in {
             "dane.test": ["@ MX 10 mx", "mx A " + MX_TLS, record],
-            "attacked.test": ["@ MX 10 mx", "mx A " + ATTACKER, record],
+            "attacked.test": ["@ MX 10 mx", "mx A " + ATTACKER, record,
+                              lab_report.record("mailto:" + REPORTS)],
             "sender.test": ["@ MX 10 mx", "mx A " + MX_TLS],
             "good.test": ["@ MX 10 mx", "mx A " + MX_TLS],
             "several.test": ["@ MX 10 dead", "@ MX 20 refuses", "@ MX 30 mx",
@@ -216,13 +219,38 @@ def vanish(net, web, road):
     road.clear.clear()
 
 
+def report(daemon, postfix):
+    """What attacked.test is told of this day (RFC 8460); True when it arrived
+    and says what happened."""
+    sent = daemon.run("report", "send", "-c", daemon.config, "--now",
+                      "--domain", "attacked.test")
+    end = time.monotonic() + 20
+    while not postfix.messages(REPORTS) and time.monotonic() < end:
+        time.sleep(0.1)
+    found = postfix.messages(REPORTS)
+    shown = daemon.run("report", "show", "-c", daemon.config,
+                       "attacked.test")
+    print("\nThe report of this day to attacked.test, %s by mail:\n" % (
+        "arrived" if found else "NOT arrived"))
+    print(shown.stdout.decode())
+    if sent.returncode != 0 or len(found) != 1:
+        print(sent.stdout.decode() + sent.stderr.decode())
+        return False
+    return ("tlsa", "starttls-not-supported") in lab_report.failures(
+        lab_report.of_mail(found[0]))
+
+
 def main():
     print("Starting a private Internet: root, test., %d mail domains, a "
           "resolver,\nPostfix, Exim, an nginx with a policy, an attacker ..."
           % 9)
     net, postfix, exim, attackers, web = build_lab()
+    key = os.path.join(net.dir, "dkim.pem")
+    lab_report.key(key, "smtpd-out")
     daemon = lab_daemon.Daemon(
         net, lab_daemon.program(), timeout={"idle": "10ms"},
+        dkim={"domain": "sender.test", "selector": "s1", "key-file": key},
+        tlsrpt={"contact": "postmaster@sender.test"},
         **{"mta-sts": {"allow-private-addresses": True}})
     daemon.start()
     print("Submitting one message to %d recipients ..." % len(CASES))
@@ -242,6 +270,7 @@ def main():
     print("\nPostfix's own words:")
     for line in (tls[-1:] + postfix.log_lines("ehlo=2.*starttls=1")[-1:]):
         print("  " + line.split(": ", 1)[1])
+    fine = report(daemon, postfix) and fine
     if not fine:
         print("\nNot everything went as expected.\n" + daemon.explain())
     if "--keep" in sys.argv:
