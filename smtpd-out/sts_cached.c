@@ -22,6 +22,18 @@ sts_cached_clear(struct sts_cached *c)
 	memset(c, 0, sizeof(*c));
 }
 
+void
+sts_cached_forget(struct sts_cached *c)
+{
+	struct sts_policy *list = c->list;
+	int64_t expires_s = c->list_expires_s;
+
+	c->list = NULL;
+	sts_cached_clear(c);
+	c->list = list;
+	c->list_expires_s = expires_s;
+}
+
 size_t
 sts_policy_bytes(const struct sts_policy *policy)
 {
@@ -42,11 +54,16 @@ sts_cached_in_force(const struct sts_cached *c)
 	return c->policy != NULL && clock_wall_s() < c->expires_s;
 }
 
+bool
+sts_cached_list_over(const struct sts_cached *c)
+{
+	return c->list != NULL && clock_wall_s() >= c->list_expires_s;
+}
+
 const struct sts_policy *
 sts_cached_list(const struct sts_cached *c)
 {
-	return c->list != NULL && clock_wall_s() < c->list_expires_s ?
-		c->list : NULL;
+	return sts_cached_list_over(c) ? NULL : c->list;
 }
 
 bool
@@ -94,8 +111,15 @@ take_list(struct sts_cached *c, const struct msg_sts *msg)
 void
 sts_cached_answer(struct sts_cached *c, const struct msg_sts *msg)
 {
+	if (c->known) {
+		c->answered_ms = clock_mono_ms();
+		sts_policy_free(&c->list);
+		take_list(c, msg);
+		return;
+	}
 	sts_cached_clear(c);
 	c->known = true;
+	c->answered_ms = clock_mono_ms();
 	c->used_s = msg->used_s;
 	c->next_try_s = msg->next_try_s;
 	c->failures = msg->failures;

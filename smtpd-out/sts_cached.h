@@ -12,6 +12,7 @@
 
 struct sts_cached {
 	bool known;			/* the parent has answered */
+	int64_t answered_ms;		/* monotonic, the last time */
 	char id[STS_ID_MAX + 1];
 	char *text;
 	struct sts_policy *policy;	/* NULL: none, or not readable */
@@ -24,16 +25,21 @@ struct sts_cached {
 };
 
 void sts_cached_clear(struct sts_cached *);
+/* All but the operator's list, so that the parent has to be asked. */
+void sts_cached_forget(struct sts_cached *);
 size_t sts_policy_bytes(const struct sts_policy *);	/* NULL: 0 */
 size_t sts_cached_bytes(const struct sts_cached *);
 
 bool sts_cached_in_force(const struct sts_cached *);
+/* The list that it came from has expired: there may be a new one. */
+bool sts_cached_list_over(const struct sts_cached *);
 /* What the operator's lists say, unless that is too old; or NULL. */
 const struct sts_policy *sts_cached_list(const struct sts_cached *);
 /* A fetch has failed not long ago. */
 bool sts_cached_waits(const struct sts_cached *, const struct conf_sts *);
 
-/* The parent's answer. */
+/* The parent's answer.  Of one that is known only what lists say is taken: what
+ * else has happened since comes from here, stored or not. */
 void sts_cached_answer(struct sts_cached *, const struct msg_sts *);
 /* A fetch that brought a policy, which is taken over; id: NULL for the old
  * one.  Fills in the message, which borrows. */

@@ -213,6 +213,11 @@ fresh_until(const struct sts_entry *e, const struct sts_view *view)
 		if (left_ms < ms)
 			ms = left_ms;
 	}
+	/* A policy that could not be fetched is missed for no longer than that
+	 * is to be waited for, however long its record lives. */
+	left_ms = (e->cached.next_try_s - clock_wall_s()) * 1000;
+	if (view->failure != TLS_FAILURE_NONE && left_ms > 0 && left_ms < ms)
+		ms = left_ms;
 	if (ms < STS_FRESH_MIN_MS || view->what == STS_VIEW_DEFER)
 		ms = STS_FRESH_MIN_MS;
 	return clock_mono_ms() + ms;
@@ -354,12 +359,23 @@ take_failed(struct sts_entry *e, const struct sts_fetch_result *result)
 	save(e, &msg);
 }
 
-/* That we cannot fetch says nothing of the domain: what is in force stays, else
- * mail waits, and the next one tries again. */
+/* That we cannot fetch says nothing of the domain: what is in force stays, or a
+ * list that protects, else mail waits, and the next one tries again. */
+static enum sts_act
+decide_without(const struct sts_entry *e)
+{
+	const struct sts_policy *list = sts_cached_list(&e->cached);
+	enum sts_act act = decide(e, true);
+
+	if (e->finding == STS_FINDING_RECORD && (act == STS_ACT_NONE ||
+	    (act == STS_ACT_LIST && list->mode != STS_MODE_ENFORCE)))
+		return STS_ACT_DEFER;
+	return act;
+}
+
 static void
 fetch_not_made(struct sts_entry *e, const char *reason)
 {
-	enum sts_act act = decide(e, true);
 
 	if (log_once("sts-fetch-local"))
 		log_error("sts-fetch-not-made", "domain", e->domain, "reason",
@@ -367,23 +383,33 @@ fetch_not_made(struct sts_entry *e, const char *reason)
 	if (e->refresh)
 		save_absent(e, reason);
 	(void)str_copy(e->finding_error, sizeof(e->finding_error), reason);
-	finish(e, act == STS_ACT_NONE ? STS_ACT_DEFER : act, false);
+	finish(e, decide_without(e), false);
+}
+
+/* False when the policy whose refresh this was, without a record, has been
+ * forgotten meanwhile: nobody announces what was fetched. */
+static bool
+has_id(const struct sts_entry *e)
+{
+	return e->finding == STS_FINDING_RECORD || e->cached.id[0] != '\0';
 }
 
 static void
 on_fetched(struct sts_fetch_result *result, void *arg)
 {
 	struct sts_entry *e = arg;
-	bool ok = result->policy != NULL;
+	bool ok = result->policy != NULL && has_id(e);
 
 	e->fetch = NULL;
-	if (!ok && result->local) {
+	if (result->policy == NULL && result->local) {
 		fetch_not_made(e, result->reason);
 		sts_fetch_result_free(&result);
 		return;
 	}
 	if (ok)
 		take_fetched(e, result);
+	else if (result->policy != NULL)
+		save_absent(e, "forgotten while it was fetched");
 	else if (e->refresh && e->finding == STS_FINDING_NONE)
 		save_absent(e, result->reason);
 	else
@@ -446,8 +472,17 @@ on_parent_silent(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	log_warn("sts-parent-silent", "domain", e->domain, NULL);
 	e->request = 0;
-	e->parent_silent = true;
+	e->parent_silent = !e->cached.known || sts_cached_list_over(&e->cached);
 	step(e);
+}
+
+/* Lists are replaced when they expire, and what the parent says of them is not
+ * for ever. */
+static bool
+parent_is_heard(const struct sts_cached *c)
+{
+	return c->known && !sts_cached_list_over(c) &&
+		clock_mono_ms() - c->answered_ms < STS_FRESH_MAX_MS;
 }
 
 static void
@@ -458,7 +493,7 @@ ask_parent(struct sts_entry *e)
 	const struct timeval tv = { .tv_sec = ms / 1000,
 		.tv_usec = ms % 1000 * 1000 };
 
-	if (e->cached.known)
+	if (parent_is_heard(&e->cached))
 		return;
 	e->request = ++t->requests;
 	(void)event_add(e->timer, &tv);
@@ -579,8 +614,8 @@ take_answer(struct sts_table *t, uint64_t id, const struct msg_sts *msg)
 	step(e);
 }
 
-/* What is under way goes on; it finds nothing cached.  A list's policy is not
- * forgotten in that way, so that the parent is asked again. */
+/* What is under way goes on; it finds nothing cached but a list's policy, which
+ * is not forgotten in that way.  Then the parent is asked again. */
 static void
 take_forget(struct sts_table *t, const char *domain)
 {
@@ -588,7 +623,7 @@ take_forget(struct sts_table *t, const char *domain)
 
 	if (e == NULL)
 		return;
-	sts_cached_clear(&e->cached);
+	sts_cached_forget(&e->cached);
 	e->failed_id[0] = '\0';
 	sts_view_unref(&e->view);
 	if (e->state == ENTRY_IDLE && !TAILQ_EMPTY(&e->waiters))

@@ -109,6 +109,7 @@ on_save(uint64_t id, const struct msg_sts *msg, void *arg)
 	if (msg->what == MSG_STS_FETCHED) {
 		assert_non_null(msg->text);
 		assert_int_equal(msg->text_len, strlen(msg->text));
+		assert_true(msg->id[0] != '\0');
 		assert_int_equal(msg->fetched_s, clock_wall_s());
 		assert_int_equal(msg->expires_s, clock_wall_s() + 604800);
 	}
@@ -430,6 +431,21 @@ test_backoff(void **state)
 	v = look();
 	assert_int_equal(v->what, STS_VIEW_POLICY);
 	assert_int_equal(v->failure, TLS_FAILURE_NONE);
+}
+
+/* A record that lives long makes nobody wait for longer than the back-off. */
+static void
+test_backoff_ttl(void **state)
+{
+	(void)state;
+	fake_dns_set(TXT, DNS_TYPE_TXT, DNS_FOUND, RECORD("1"));
+	fake_dns_ttl(86400);
+	assert_int_equal(look()->failure, TLS_FAILURE_STS_FETCH);
+	fake_fetch_text(ENFORCE);
+	later(299);
+	assert_int_equal(look()->what, STS_VIEW_NONE);
+	later(2);
+	assert_int_equal(look()->what, STS_VIEW_POLICY);
 }
 
 /* The back-off is for the id that failed; another one is fetched at once. */
@@ -781,6 +797,112 @@ test_list(void **state)
 	forget_row();
 }
 
+static char list_mx[] = "mx.listed.example";
+static char *list_mxs[] = { list_mx };
+
+static void
+set_list(enum msg_sts_list mode, int64_t expires_s)
+{
+	parent.row.list_mode = mode;
+	parent.row.list_mx = list_mxs;
+	parent.row.list_mx_count = 1;
+	parent.row.list_expires_s = expires_s;
+}
+
+/* One that has expired may have been replaced. */
+static void
+test_list_renewed(void **state)
+{
+	(void)state;
+	set_list(MSG_STS_LIST_ENFORCE, NOW_S + DAY_S);
+	assert_int_equal(look()->source, STS_SOURCE_LIST);
+	later(DAY_S - 1);
+	assert_int_equal(look()->source, STS_SOURCE_LIST);
+	set_list(MSG_STS_LIST_ENFORCE, NOW_S + 2 * DAY_S);
+	later(5);
+	assert_int_equal(look()->source, STS_SOURCE_LIST);
+	/* Nobody says whether there is a new one: that is not none. */
+	parent.mute = true;
+	later(DAY_S);
+	(void)sts_lookup_start(table, "d.example", on_view, NULL);
+	for (int i = 0; i < 500 && view_count == 3; i++) {
+		struct timespec nap = { 0, 10000000 };
+
+		turn(2);
+		(void)nanosleep(&nap, NULL);
+	}
+	assert_int_equal(view_count, 4);
+	assert_int_equal(views[3]->what, STS_VIEW_DEFER);
+}
+
+/* A list that comes later is heard of within the hour; what was fetched here is
+ * not lost for it, even if the parent could not keep it. */
+static void
+test_list_later(void **state)
+{
+	(void)state;
+	assert_int_equal(look()->what, STS_VIEW_NONE);
+	set_list(MSG_STS_LIST_ENFORCE, NOW_S + DAY_S);
+	later(3601);
+	assert_int_equal(look()->source, STS_SOURCE_LIST);
+	fake_dns_set(TXT, DNS_TYPE_TXT, DNS_FOUND, RECORD("1"));
+	fake_fetch_text(ENFORCE);
+	later(3601);
+	assert_int_equal(look()->source, STS_SOURCE_FETCHED);
+	fake_dns_set(TXT, DNS_TYPE_TXT, DNS_NXDOMAIN, NULL);
+	forget_row();
+	later(3601);
+	assert_int_equal(look()->source, STS_SOURCE_CACHE);
+	assert_int_equal(fake_fetch_count(), 1);
+}
+
+/* A list in testing mode does not stand in for a policy that we cannot fetch;
+ * one that protects does. */
+static void
+test_list_local(void **state)
+{
+	(void)state;
+	fake_dns_set(TXT, DNS_TYPE_TXT, DNS_FOUND, RECORD("1"));
+	fake_fetch_local();
+	set_list(MSG_STS_LIST_TESTING, NOW_S + DAY_S);
+	assert_int_equal(look()->what, STS_VIEW_DEFER);
+	use_conf("");
+	set_list(MSG_STS_LIST_ENFORCE, NOW_S + DAY_S);
+	assert_int_equal(look()->source, STS_SOURCE_LIST);
+}
+
+/* What an operator forgets while it is fetched: the list stays, and what comes
+ * without a record is nobody's policy. */
+static void
+test_forget_fetching(void **state)
+{
+	(void)state;
+	fake_dns_set(TXT, DNS_TYPE_TXT, DNS_FOUND, RECORD("1"));
+	set_list(MSG_STS_LIST_ENFORCE, NOW_S + DAY_S);
+	fake_fetch_hold(true);
+	(void)sts_lookup_start(table, "d.example", on_view, NULL);
+	turn(5);
+	take(MSG_STS_FORGET, 0);
+	fake_fetch_hold(false);
+	turn(5);
+	assert_int_equal(view_count, 1);
+	assert_int_equal(views[0]->source, STS_SOURCE_LIST);
+	restart(ENFORCE, "1", NOW_S + DAY_S);
+	fake_dns_set(TXT, DNS_TYPE_TXT, DNS_NXDOMAIN, NULL);
+	fake_fetch_text(OTHER);
+	fake_fetch_hold(true);
+	take(MSG_STS_REFRESH, 5);
+	turn(5);
+	take(MSG_STS_FORGET, 0);
+	forget_row();
+	fake_fetch_hold(false);
+	turn(5);
+	assert_int_equal(parent.fetched, 0);
+	assert_int_equal(parent.absent, 1);
+	assert_int_equal(parent.last_id, 5);
+	assert_int_equal(look()->what, STS_VIEW_NONE);
+}
+
 /* ---- recheck ---- */
 
 static void
@@ -933,7 +1055,9 @@ main(void)
 		T(backoff_stored), T(local), T(mode_none), T(expiry),
 		T(parent_silent), T(order), T(stored_damage), T(used),
 		T(forget), T(refresh), T(refresh_nothing),
-		T(refresh_meanwhile), T(list), T(recheck), T(cancel),
+		T(refresh_meanwhile), T(list), T(list_renewed), T(list_later),
+		T(list_local), T(forget_fetching), T(backoff_ttl),
+		T(recheck), T(cancel),
 		T(within), T(long_name), T(bound),
 	};
 
