@@ -23,6 +23,8 @@
 #define DEFAULT_MS 60000
 #define DEFAULT_FLIGHT 8
 #define DEFAULT_QUEUE 1000
+#define DEFAULT_SLOW_MS 3000
+#define LATE_MS 50	/* so exact are timers */
 #define PATH_MAX_BYTES 2048
 #define TYPE_MAX_BYTES 200
 
@@ -158,15 +160,92 @@ on_deliver(evutil_socket_t fd, short what, void *arg)
 
 /* ---- running ---- */
 
+static int64_t
+age_ms(const struct https_request *r)
+{
+	return clock_mono_ms() - r->begun_ms;
+}
+
+/* Those that count; *first_out is the one that has run for longest, or NULL. */
+static size_t
+count_quick(const struct https *https, struct https_request **first_out)
+{
+	struct https_request *r;
+	size_t count = 0;
+
+	*first_out = NULL;
+	TAILQ_FOREACH(r, &https->lists[HTTPS_RUNNING], link) {
+		if (age_ms(r) >= https->settings.slow_ms)
+			continue;
+		if (count++ == 0)
+			*first_out = r;
+	}
+	return count;
+}
+
+/* Whoever answers slowly, or not at all, must not keep others from being
+ * asked: a few such hosts would be enough. */
+static bool
+has_room(struct https *https)
+{
+	const struct https_settings *s = &https->settings;
+	struct https_request *quick, *oldest;
+
+	if (https->counts[HTTPS_RUNNING] < s->flight_max)
+		return true;
+	if (count_quick(https, &quick) >= s->flight_max)
+		return false;
+	if (https->counts[HTTPS_RUNNING] < s->flight_max * HTTPS_SLOW_TIMES)
+		return true;
+	oldest = TAILQ_FIRST(&https->lists[HTTPS_RUNNING]);
+	if (age_ms(oldest) < 4 * s->slow_ms)
+		return false;
+	https_end(oldest, refusal(HTTPS_BUSY,
+		"too slow while others wait for their turn"));
+	return true;
+}
+
+/* When has_room() may say something else. */
+static void
+wait_for_room(struct https *https)
+{
+	const struct https_settings *s = &https->settings;
+	struct https_request *r;
+	int64_t ms = 4 * s->slow_ms;
+	struct timeval tv;
+
+	if (count_quick(https, &r) >= s->flight_max)
+		ms = s->slow_ms;
+	else
+		r = TAILQ_FIRST(&https->lists[HTTPS_RUNNING]);
+	ms -= r == NULL ? 0 : age_ms(r);
+	ms = ms > 1 ? ms : 1;
+	tv.tv_sec = (time_t)(ms / 1000);
+	tv.tv_usec = (suseconds_t)(ms % 1000 * 1000);
+	(void)event_add(https->room, &tv);
+}
+
+static void
+on_room(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	https_next(arg);
+}
+
 void
 https_next(struct https *https)
 {
 	struct https_request *r;
 
-	while (https->counts[HTTPS_RUNNING] < https->settings.flight_max &&
-	    (r = TAILQ_FIRST(&https->lists[HTTPS_WAITING])) != NULL) {
+	while ((r = TAILQ_FIRST(&https->lists[HTTPS_WAITING])) != NULL) {
+		if (!has_room(https)) {
+			wait_for_room(https);
+			return;
+		}
 		delist(r);
 		enlist(r, HTTPS_RUNNING);
+		r->begun_ms = clock_mono_ms();
 		r->transfer = https_transfer_new(r);
 		if (r->transfer == NULL)
 			https_end(r, refusal(HTTPS_LOCAL,
@@ -174,10 +253,21 @@ https_next(struct https *https)
 	}
 }
 
+/* The time is up, and most of it went by before it could begin: that says
+ * nothing of the server. */
+static bool
+began_late(const struct https_request *r)
+{
+	return clock_mono_ms() >= r->deadline_ms - LATE_MS &&
+		r->deadline_ms - r->begun_ms < r->query.timeout_ms / 2;
+}
+
 void
 https_over(struct https_request *r, CURLcode code)
 {
-	https_end(r, https_answer_result(r->transfer, code));
+	https_end(r, code == CURLE_OPERATION_TIMEDOUT && began_late(r) ?
+		refusal(HTTPS_BUSY, "timed out: others left too little time") :
+		https_answer_result(r->transfer, code));
 }
 
 /* libcurl has the same limit, but knows nothing of those that wait. */
@@ -189,10 +279,11 @@ on_timeout(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	https_end(r, r->state == HTTPS_RUNNING ?
-		https_answer_result(r->transfer, CURLE_OPERATION_TIMEDOUT) :
-		refusal(HTTPS_TIMEOUT,
-		"timed out: others did not leave a turn"));
+	if (r->state == HTTPS_RUNNING)
+		https_over(r, CURLE_OPERATION_TIMEDOUT);
+	else
+		https_end(r, refusal(HTTPS_BUSY,
+			"timed out: others did not leave a turn"));
 	https_next(https);
 }
 
@@ -311,8 +402,9 @@ refuse(const struct https_request *r, const struct https_query *asked)
 	}
 	if (!https_trust_ready(https->trust))
 		return refusal(HTTPS_LOCAL, "the CA file cannot be read");
-	if (https->counts[HTTPS_RUNNING] >= https->settings.flight_max &&
-	    https->counts[HTTPS_WAITING] > https->settings.queue_max)
+	/* It is one of those that wait by now. */
+	if (https->counts[HTTPS_WAITING] > https->settings.queue_max &&
+	    https->counts[HTTPS_RUNNING] >= https->settings.flight_max)
 		return refusal(HTTPS_BUSY, "too many requests are waiting");
 	return NULL;
 }
@@ -377,12 +469,15 @@ https_new(struct event_base *base, const struct https_settings *settings)
 	s->port = s->port != 0 ? s->port : DEFAULT_PORT;
 	s->timeout_ms = s->timeout_ms > 0 ? s->timeout_ms : DEFAULT_MS;
 	s->flight_max = s->flight_max > 0 ? s->flight_max : DEFAULT_FLIGHT;
+	s->slow_ms = s->slow_ms > 0 ? s->slow_ms : DEFAULT_SLOW_MS;
 	s->queue_max = s->queue_max > 0 ? s->queue_max : DEFAULT_QUEUE;
 	for (size_t i = 0; i <= HTTPS_ENDED; i++)
 		TAILQ_INIT(&https->lists[i]);
 	https->trust = https_trust_new(s->ca_file);
 	https->deliver = event_new(base, -1, 0, on_deliver, https);
-	if (https->deliver == NULL || !https_loop_open(https))
+	https->room = evtimer_new(base, on_room, https);
+	if (https->deliver == NULL || https->room == NULL ||
+	    !https_loop_open(https))
 		abort();
 	return https;
 }
@@ -399,6 +494,7 @@ https_free(struct https **httpsp)
 		while ((r = TAILQ_FIRST(&https->lists[i])) != NULL)
 			request_free(r);
 	https_loop_close(https);
+	event_free(https->room);
 	event_free(https->deliver);
 	https_trust_free(&https->trust);
 	free((void *)(uintptr_t)https->settings.ca_file);

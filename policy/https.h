@@ -29,6 +29,7 @@ struct https_request;
 #define HTTPS_MEDIA_MAX 64
 #define HTTPS_PEER_MAX 46	/* text of an IPv6 address and the NUL */
 #define HTTPS_ADDRS_MAX 16	/* of a query; more are left out */
+#define HTTPS_SLOW_TIMES 8
 #define HTTPS_HEADER_MAX 32768	/* all header fields of a response */
 
 enum https_error {
@@ -41,7 +42,7 @@ enum https_error {
 	HTTPS_TIMEOUT,		/* no whole response in time */
 	HTTPS_TOO_LARGE,	/* header or body above its bound */
 	HTTPS_PROTOCOL,		/* not HTTP/1.x, or cut off */
-	HTTPS_BUSY,		/* too many requests are waiting */
+	HTTPS_BUSY,		/* our side: others left no room or time */
 	HTTPS_LOCAL		/* our side: no CA file, unfit query */
 };
 
@@ -54,7 +55,11 @@ struct https_settings {
 	int64_t connect_timeout_ms;	/* TCP and TLS; 0: the same */
 	uint16_t port;			/* 0: 443 */
 	bool allow_private;		/* see https_address_kind() */
-	size_t flight_max;		/* at a time; 0: 8 */
+	/* At a time; 0: 8.  One that takes longer than slow_ms (0: 3 s) leaves
+	 * its place to those that wait, until there are HTTPS_SLOW_TIMES as
+	 * many in all; then the oldest ends, after four times that time. */
+	size_t flight_max;
+	int64_t slow_ms;
 	size_t queue_max;		/* waiting, in their order; 0: 1000 */
 };
 

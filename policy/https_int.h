@@ -32,6 +32,7 @@ struct https_request {
 	struct https_query query;	/* texts and addresses are owned; the
 					 * addresses are those permitted */
 	int64_t deadline_ms;		/* monotonic */
+	int64_t begun_ms;		/* when it began to run; 0: not yet */
 	struct event *timer;
 	struct https_transfer *transfer;
 	struct https_result *result;
@@ -46,6 +47,7 @@ struct https {
 	struct https_trust *trust;
 	CURLM *multi;
 	struct event *curl_timer, *deliver;
+	struct event *room;		/* when somebody is slow */
 	struct https_list lists[HTTPS_ENDED + 1];
 	size_t counts[HTTPS_ENDED + 1];
 	uint64_t started, ok, failed, cancelled;

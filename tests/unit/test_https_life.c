@@ -166,11 +166,133 @@ test_wait_timeout(void **state)
 	q.timeout_ms = 100;
 	assert_non_null(https_start(w.https, &q, world_cb, &w));
 	world_wait(&w, 1);
-	assert_int_equal(w.result->error, HTTPS_TIMEOUT);
+	/* Nothing is known of the host. */
+	assert_int_equal(w.result->error, HTTPS_BUSY);
 	assert_non_null(strstr(w.result->reason, "turn"));
 	world_wait(&w, 2);
+	assert_int_equal(w.result->error, HTTPS_TIMEOUT);
 	assert_non_null(strstr(w.result->reason, "no response"));
 	world_close(&w);
+}
+
+/* Connections are accepted by the kernel, and never answered. */
+static int
+mute_host(struct sockaddr_storage *at, uint16_t *port)
+{
+	struct sockaddr_in sa = { .sin_family = AF_INET };
+	socklen_t len = sizeof(sa);
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	sa.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	assert_true(fd >= 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	assert_int_equal(listen(fd, 64), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&sa, &len), 0);
+	memset(at, 0, sizeof(*at));
+	memcpy(at, &sa, sizeof(sa));
+	*port = ntohs(sa.sin_port);
+	return fd;
+}
+
+static void
+ask_mute(struct order *o, const struct sockaddr_storage *at, uint16_t port,
+	struct one *one)
+{
+	struct https_query q = world_query(o->w);
+
+	q.addrs = at;
+	q.port = port;
+	assert_non_null(https_start(o->w->https, &q, order_cb, one));
+}
+
+/* One that does not answer does not keep the other from its turn. */
+static void
+test_slow(void **state)
+{
+	const struct https_settings s = { .allow_private = true,
+		.flight_max = 1, .slow_ms = 100, .timeout_ms = 1500 };
+	struct sockaddr_storage at;
+	struct https_stats stats;
+	struct https_query q;
+	struct https_world w;
+	struct order o = { .w = &w };
+	struct one ones[2] = { { &o, 0 }, { &o, 1 } };
+	uint16_t port;
+	int fd = mute_host(&at, &port);
+
+	(void)state;
+	world_open(&w, &good_cert, any_steps, &s);
+	q = world_query(&w);
+	ask_mute(&o, &at, port, &ones[0]);
+	assert_non_null(https_start(w.https, &q, order_cb, &ones[1]));
+	https_stats(w.https, &stats);
+	assert_int_equal(stats.flight, 1);
+	assert_int_equal(stats.waiting, 1);
+	world_wait(&w, 2);
+	assert_int_equal(o.id[0], 1);
+	assert_int_equal(o.errors[0], HTTPS_OK);
+	assert_int_equal(o.errors[1], HTTPS_TIMEOUT);
+	(void)close(fd);
+	world_close(&w);
+}
+
+/* More slow ones than there may be: the oldest give way, and that is not said
+ * of their hosts; nor when one has had too little time of its own. */
+static void
+test_slow_bound(void **state)
+{
+	const struct https_settings s = { .allow_private = true,
+		.flight_max = 1, .slow_ms = 20, .timeout_ms = 1000 };
+	struct one ones[HTTPS_SLOW_TIMES + 2];
+	struct order o = { .n = 0 };
+	struct sockaddr_storage at;
+	struct https_stats stats;
+	struct https_world w;
+	uint16_t port;
+	int fd = mute_host(&at, &port);
+
+	(void)state;
+	world_open(&w, &good_cert, any_steps, &s);
+	o.w = &w;
+	for (int i = 0; i < HTTPS_SLOW_TIMES + 2; i++) {
+		ones[i] = (struct one){ &o, i };
+		ask_mute(&o, &at, port, &ones[i]);
+	}
+	world_wait(&w, 2);
+	https_stats(w.https, &stats);
+	assert_int_equal(stats.flight, HTTPS_SLOW_TIMES);
+	assert_int_equal(stats.waiting, 0);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(o.id[i], i);
+		assert_int_equal(o.errors[i], HTTPS_BUSY);
+	}
+	(void)close(fd);
+	world_drop(&w);
+}
+
+/* The slot came too late. */
+static void
+test_late(void **state)
+{
+	const struct https_settings s = { .allow_private = true,
+		.flight_max = 1, .slow_ms = 300, .timeout_ms = 500 };
+	struct sockaddr_storage at;
+	struct https_world w;
+	struct order o = { .w = &w };
+	struct one ones[2] = { { &o, 0 }, { &o, 1 } };
+	uint16_t port;
+	int fd = mute_host(&at, &port);
+
+	(void)state;
+	world_open(&w, &good_cert, any_steps, &s);
+	ask_mute(&o, &at, port, &ones[0]);
+	ask_mute(&o, &at, port, &ones[1]);
+	world_wait(&w, 2);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(o.errors[i], o.id[i] == 0 ? HTTPS_TIMEOUT :
+			HTTPS_BUSY);
+	(void)close(fd);
+	world_drop(&w);
 }
 
 /* After each turn of the loop; no callback may come after it. */
@@ -337,7 +459,8 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_bound), T(test_together), T(test_wait_timeout),
+		T(test_bound), T(test_together), T(test_wait_timeout), T(test_slow),
+		T(test_slow_bound), T(test_late),
 		T(test_cancel), T(test_free_all), T(test_cancel_ended),
 		T(test_cancel_running), T(test_sandbox),
 	};
