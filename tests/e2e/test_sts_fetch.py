@@ -137,8 +137,8 @@ odd = lab_sts.OddHost(net, ODD4, {**FINE, **{
     n: ODD[n[4:-5]][0] for n in names if n[4:-5] in ODD}})
 old = lab_sts.OddHost(net, OLD4, {n: lab_sts.respond(TEXT) for n in names
                                   if n[4:-5] == "tls11"}, tls11=True)
-users = [SENDER] + ["ann@" + d for d in (*names, *FINE, "again.test", "fine.test",
-                                         "inner.test", "seen.test")]
+users = [SENDER] + ["ann@" + d for d in (
+    *names, *FINE, "again.test", "fine.test", "inner.test", "seen.test")]
 postfix = lab_mta.Postfix(net, users)
 postfix.cert = road
 postfix.listen(MX4)
