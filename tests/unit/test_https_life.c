@@ -459,8 +459,8 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_bound), T(test_together), T(test_wait_timeout), T(test_slow),
-		T(test_slow_bound), T(test_late),
+		T(test_bound), T(test_together), T(test_wait_timeout),
+		T(test_slow), T(test_slow_bound), T(test_late),
 		T(test_cancel), T(test_free_all), T(test_cancel_ended),
 		T(test_cancel_running), T(test_sandbox),
 	};
