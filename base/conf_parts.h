@@ -70,7 +70,7 @@ struct conf_retry {
 struct conf_timeout {
 	int64_t connect_ms, banner_ms, command_ms, mail_ms, rcpt_ms,
 		data_ms, block_ms, data_end_ms, rset_ms, quit_ms, tls_ms,
-		idle_ms;
+		idle_ms, reuse_ms;
 };
 
 struct conf_limit {
@@ -85,6 +85,7 @@ struct conf_limit {
 	unsigned active;		/* deliveries in work, in all */
 	unsigned destination_sessions;	/* concurrent, per destination */
 	unsigned session_rcpts;		/* per transaction we send */
+	unsigned session_messages;	/* per connection; 0: any */
 	struct conf_rate destination_rate;
 	unsigned host_sessions;		/* concurrent, per MX host; 0: any */
 	struct conf_rate host_rate;

@@ -96,6 +96,7 @@ static const struct conf_row timeout_rows[] = {
 	{ "quit", ROW_MS, AT(timeout.quit_ms), "5s", 1, 3600000, NULL },
 	{ "tls", ROW_MS, AT(timeout.tls_ms), "1m", 1, 3600000, NULL },
 	{ "idle", ROW_MS, AT(timeout.idle_ms), "2s", 0, 3600000, NULL },
+	{ "reuse", ROW_MS, AT(timeout.reuse_ms), "5m", 0, 3600000, NULL },
 };
 static const struct conf_row limit_rows[] = {
 	{ "message-size", ROW_BYTES, AT(limit.message_bytes), "50M", 1024,
@@ -116,6 +117,8 @@ static const struct conf_row limit_rows[] = {
 	    "20", 1, 10000, NULL },
 	{ "session-recipients", ROW_UINT, AT(limit.session_rcpts), "100", 1,
 	    10000, NULL },
+	{ "session-messages", ROW_UINT, AT(limit.session_messages), "1000", 0,
+	    1000000, NULL },
 	{ "destination-rate", ROW_RATE, AT(limit.destination_rate), "0", 0, 0,
 	    NULL },
 	{ "host-sessions", ROW_UINT, AT(limit.host_sessions), "0", 0, 100000,

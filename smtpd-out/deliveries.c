@@ -15,6 +15,8 @@
 #include "base/mem.h"
 #include "smtpd-out/delivery_int.h"
 
+#define SWEEP_MIN 64
+
 /* ---- destinations ---- */
 
 struct delivery *
@@ -25,11 +27,14 @@ dest_take_waiting(struct dest *dest, const enum policy_message *message)
 	while (d != NULL && message != NULL &&
 	    delivery_message(d) != *message)
 		d = TAILQ_NEXT(d, link);
-	if (d == NULL || dest->all->stopping)
+	if (d == NULL || dest->all->stopping || dest_is_down(dest) ||
+	    dest->running >= dest_window(dest) || !dest_may_go(dest))
 		return NULL;
 	TAILQ_REMOVE(&dest->waiting, d, link);
 	TAILQ_INSERT_TAIL(&dest->jobs, d, link);
+	dest->waiting_count--;
 	dest->running++;
+	d->probe = dest->pace.failures > 0;
 	return d;
 }
 
@@ -41,48 +46,59 @@ link_is_fresh(const struct link *l)
 		l->sts));
 }
 
+bool
+link_is_spent(const struct link *l)
+{
+	const struct conf *conf = l->dest->all->env->conf;
+
+	return (conf->limit.session_messages > 0 &&
+		l->messages >= conf->limit.session_messages) ||
+		clock_mono_ms() - l->born_ms >= conf->timeout.reuse_ms;
+}
+
+void
+link_quit(struct link *l)
+{
+	pool_gone(l);
+	session_quit(l->session);
+}
+
 /* An idle session that the job may use. */
 static struct link *
 idle_link(struct dest *dest, enum policy_message message)
 {
 	struct link *l;
 
-	TAILQ_FOREACH(l, &dest->links, link)
-		if (l->job == NULL && l->is_ready && l->message == message &&
-		    link_is_fresh(l))
-			return l;
+	TAILQ_FOREACH(l, &dest->idle, dest_link)
+		if (l->message == message && link_is_fresh(l) &&
+		    !link_is_spent(l))
+			return pool_may_go(l->at) ? l : NULL;
 	return NULL;
 }
 
 void
 dest_make_room(struct dest *dest)
 {
-	unsigned max = dest->all->env->conf->limit.destination_sessions;
-	struct link *l, *idle = NULL;
-	size_t count = dest->running;
-
-	TAILQ_FOREACH(l, &dest->links, link)
-		if (l->job == NULL && l->is_ready) {
-			idle = l;
-			count++;
-		}
-	if (count <= max || idle == NULL)
-		return;
-	idle->is_ready = false;
-	session_quit(idle->session);
+	dest_limits(dest);
+	if (dest->running + dest->idle_count > dest->bounds.connections &&
+	    !TAILQ_EMPTY(&dest->idle))
+		link_quit(TAILQ_LAST(&dest->idle, link_list));
 }
 
 void
 dest_pump(struct dest *dest)
 {
-	unsigned max = dest->all->env->conf->limit.destination_sessions;
 	struct delivery *d;
 	struct link *l;
 
-	while (dest->running < max && (d = dest_take_waiting(dest, NULL)) !=
-	    NULL) {
+	if (dest_is_down(dest)) {
+		dest_answer_waiting(dest);
+		return;
+	}
+	while ((d = dest_take_waiting(dest, NULL)) != NULL) {
 		l = idle_link(dest, delivery_message(d));
 		if (l != NULL) {
+			pool_busy(l);
 			delivery_attach(l, d);
 		} else {
 			delivery_start(d);
@@ -103,8 +119,18 @@ dest_get(struct deliveries *all, const char *name)
 	TAILQ_INIT(&dest->waiting);
 	TAILQ_INIT(&dest->jobs);
 	TAILQ_INIT(&dest->links);
+	TAILQ_INIT(&dest->idle);
 	table_put(all->dests, name, strlen(name), dest);
 	return dest;
+}
+
+static void
+dest_clear(struct dest *dest)
+{
+	if (dest->ev != NULL)
+		event_free(dest->ev);
+	free(dest->down);
+	free(dest);
 }
 
 static void
@@ -112,12 +138,25 @@ drop_empty_dest(void *value, void *arg)
 {
 	struct deliveries *all = arg;
 	struct dest *dest = value;
+	int64_t now_ms = clock_mono_ms();
 
 	if (dest->running > 0 || !TAILQ_EMPTY(&dest->waiting) ||
-	    !TAILQ_EMPTY(&dest->links))
+	    !TAILQ_EMPTY(&dest->links) ||
+	    !pace_is_new(&dest->pace, now_ms) || dest->slot.at_ms > now_ms)
 		return;
 	(void)table_remove(all->dests, dest->name, strlen(dest->name));
-	free(dest);
+	dest_clear(dest);
+}
+
+/* Costs little for each destination that was met. */
+static void
+sweep(struct deliveries *all)
+{
+	if (table_count(all->dests) > all->dests_sweep) {
+		table_each(all->dests, drop_empty_dest, all);
+		all->dests_sweep = 2 * table_count(all->dests) + SWEEP_MIN;
+	}
+	pool_sweep(all);
 }
 
 static void
@@ -133,6 +172,7 @@ link_free(struct link *l)
 	session_free(&l->session);
 	event_free(l->idle_ev);
 	demand_free(&l->demand);
+	demand_free(&l->made);
 	sts_view_unref(&l->sts);
 	tlsa_seen_free(&l->tlsa);
 	free(l);
@@ -162,8 +202,7 @@ on_reap(evutil_socket_t fd, short what, void *arg)
 		link_free(l);
 		all->links--;
 	}
-	if (table_count(all->dests) > 2 * (all->jobs + all->links) + 64)
-		table_each(all->dests, drop_empty_dest, all);
+	sweep(all);
 	check_idle(all);
 }
 
@@ -190,7 +229,10 @@ deliveries_add(struct deliveries *all, uint64_t job_id, struct msg_job *job,
 	d->dest = dest_get(all, d->job.destination);
 	all->jobs++;
 	TAILQ_INSERT_TAIL(&d->dest->waiting, d, link);
-	dest_pump(d->dest);
+	d->dest->waiting_count++;
+	dest_try_again(d->dest);
+	if (!dest_gives_back(d->dest, d))
+		dest_pump(d->dest);
 }
 
 static void
@@ -203,6 +245,7 @@ stop_dest(void *value, void *arg)
 	(void)arg;
 	while ((d = TAILQ_FIRST(&dest->waiting)) != NULL) {
 		TAILQ_REMOVE(&dest->waiting, d, link);
+		dest->waiting_count--;
 		dest->all->jobs--;
 		delivery_free(&d);
 	}
@@ -215,6 +258,7 @@ deliveries_stop(struct deliveries *all)
 {
 	all->stopping = true;
 	table_each(all->dests, stop_dest, NULL);
+	pool_stop(all);
 	event_active(all->reap_ev, EV_TIMEOUT, 0);
 }
 
@@ -234,7 +278,13 @@ deliveries_new(const struct session_env *env, struct resolver *resolver,
 	all->resolver = resolver;
 	all->local = local;
 	all->port = *port;
+	all->limits = env->limits;
+	if (all->limits == NULL)
+		all->limits = all->own_limits = limits_new(env->conf);
 	all->dests = table_new();
+	all->hosts = table_new();
+	TAILQ_INIT(&all->idle);
+	TAILQ_INIT(&all->starved);
 	TAILQ_INIT(&all->reap);
 	all->reap_ev = event_new(env->base, -1, 0, on_reap, all);
 	return all;
@@ -259,7 +309,7 @@ free_dest(void *value, void *arg)
 		TAILQ_REMOVE(&dest->waiting, d, link);
 		delivery_free(&d);
 	}
-	free(dest);
+	dest_clear(dest);
 }
 
 void
@@ -272,10 +322,12 @@ deliveries_free(struct deliveries **allp)
 		return;
 	table_each(all->dests, free_dest, NULL);
 	table_free(&all->dests);
+	pool_free(all);
 	while ((l = TAILQ_FIRST(&all->reap)) != NULL) {
 		TAILQ_REMOVE(&all->reap, l, link);
 		link_free(l);
 	}
 	event_free(all->reap_ev);
+	limits_free(&all->own_limits);
 	mem_free(allp);
 }

@@ -15,8 +15,6 @@
 #include "smtpd-out/delivery_int.h"
 #include "smtpd-out/host_memory.h"
 
-#define SHARED_MS 3600000	/* no session takes jobs for longer */
-
 static void next_host(struct delivery *);
 
 /* ---- the end of a job ---- */
@@ -27,6 +25,7 @@ delivery_free(struct delivery **dp)
 	struct delivery *d = *dp;
 
 	host_policy_cancel(&d->policy);
+	pool_leave(d);
 	delivery_sts_clear(d);
 	route_cancel(&d->lookup);
 	route_free(&d->route);
@@ -40,12 +39,27 @@ delivery_free(struct delivery **dp)
 	mem_free(dp);
 }
 
+/* Why, when the attempt came no further than to connections. */
+static const struct outcome *
+reached_nobody(const struct delivery *d)
+{
+	for (size_t i = 0; i < d->job.env->rcpt_count; i++) {
+		const struct outcome *o = &d->rcpts[i].outcome;
+
+		if (o->verdict != VERDICT_LATER ||
+		    (o->stage != STAGE_CONNECT && o->stage != STAGE_BANNER))
+			return NULL;
+	}
+	return &d->rcpts[0].outcome;
+}
+
 /* The attempt is over.  When stopping, recipients without an answer stay with
  * the parent, which still has the job. */
 static void
 finish(struct delivery *d)
 {
 	struct dest *dest = d->dest;
+	const struct outcome *nobody = reached_nobody(d);
 
 	for (size_t i = 0; i < d->job.env->rcpt_count; i++)
 		if (d->rcpts[i].outcome.verdict == VERDICT_NONE) {
@@ -55,6 +69,8 @@ finish(struct delivery *d)
 				goto drop;
 		}
 	delivery_report(d, true);
+	if (nobody != NULL)
+		dest_unreachable(dest, nobody);
 drop:
 	TAILQ_REMOVE(&dest->jobs, d, link);
 	dest->running--;
@@ -68,9 +84,11 @@ static void
 send_open(struct link *l)
 {
 	struct delivery *d = l->job;
-	size_t max = d->dest->all->env->conf->limit.session_rcpts, n = 0;
 	const struct envelope *env = d->job.env;
+	size_t max, n = 0;
 
+	dest_limits(d->dest);
+	max = d->dest->bounds.recipients;
 	for (size_t i = 0; i < env->rcpt_count && n < max; i++) {
 		if (d->rcpts[i].state != RCPT_OPEN)
 			continue;
@@ -91,7 +109,7 @@ send_open(struct link *l)
 		.rcpts = d->txn_rcpts,
 		.rcpt_count = n,
 	};
-	l->is_ready = false;
+	l->messages++;
 	session_send(l->session, &d->txn);
 }
 
@@ -142,9 +160,8 @@ on_idle(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	if (l->job == NULL && l->is_ready)
-		session_quit(l->session);
-	l->is_ready = false;
+	if (l->is_idle)
+		link_quit(l);
 }
 
 static void
@@ -191,42 +208,67 @@ start_over(struct link *l)
 	struct delivery *d = l->job;
 
 	l->job = NULL;
+	d->stale++;
 	(void)delivery_reopen(d);
-	if (d->dest->all->stopping)
+	if (d->dest->all->stopping) {
 		finish(d);
-	else
+	} else if (d->route == NULL) {
 		delivery_start(d);
+	} else {
+		d->host = l->host;
+		next_host(d);
+	}
+}
+
+/* What an open session does next. */
+static void
+take_next(struct link *l)
+{
+	struct dest *dest = l->dest;
+	struct delivery *next = NULL;
+
+	if (dest->all->stopping || link_is_spent(l)) {
+		link_quit(l);
+		dest_pump(dest);
+		return;
+	}
+	/* Who waits for the host has waited longer. */
+	next = pool_take_waiter(l);
+	if (next != NULL) {
+		pool_adopt(l, next);
+		dest_pump(dest);
+		return;
+	}
+	if (link_is_fresh(l) && !TAILQ_EMPTY(&dest->waiting) &&
+	    pool_may_go(l->at))
+		next = dest_take_waiting(dest, &l->message);
+	if (next != NULL) {
+		delivery_attach(l, next);
+		return;
+	}
+	pool_idle(l);
+	wait_idle(l);
+	/* Jobs of another kind need a session of their own. */
+	dest_pump(dest);
+	dest_make_room(dest);
 }
 
 static void
 on_session_ready(struct session *session, void *arg)
 {
 	struct link *l = arg;
-	struct delivery *next;
 
-	l->is_ready = true;
 	host_memory_ready(l->dest->all->env->memory,
-		session_info(session)->host, l->demand,
+		session_info(session)->host, l->made,
 		session_info(session)->tls_active);
 	link_note(l, NULL);
-	if (l->dest->all->stopping || (l->job == NULL && !link_is_fresh(l))) {
-		l->is_ready = false;
+	pool_ready(l);
+	if (l->job == NULL)
+		take_next(l);
+	else if (l->dest->all->stopping)
 		session_quit(session);
-		dest_pump(l->dest);
-		return;
-	}
-	if (l->job == NULL) {
-		next = dest_take_waiting(l->dest, &l->message);
-		if (next == NULL) {
-			wait_idle(l);
-			/* Jobs of another kind need a session of their own. */
-			dest_pump(l->dest);
-			dest_make_room(l->dest);
-			return;
-		}
-		attach(l, next, true);
-	}
-	send_open(l);
+	else
+		send_open(l);
 }
 
 static void
@@ -299,11 +341,11 @@ on_session_closed(struct session *session, const struct outcome *why,
 	struct link *l = arg;
 	struct dest *dest = l->dest;
 
-	l->is_ready = false;
 	(void)event_del(l->idle_ev);
 	host_memory_closed(dest->all->env->memory,
-		session_info(session)->host, l->demand, why);
+		session_info(session)->host, l->made, why);
 	link_note(l, why);
+	pool_closed(l, why);
 	link_ended(l);
 	if (l->job != NULL)
 		job_lost_session(l, why, tls_failed);
@@ -316,22 +358,20 @@ static const struct session_callbacks session_cbs = {
 	.closed = on_session_closed,
 };
 
-/* Takes demand and TLSA records over. */
-static void
-start_session(struct delivery *d, struct host_policy_result *result)
+void
+delivery_connect(struct delivery *d)
 {
-	struct demand *demand = result->demand;
-	size_t host = d->policy_host;
-	const struct route_host *h = &d->route->hosts[host];
+	struct host_policy_result *need = d->need;
+	const struct route_host *h = &d->route->hosts[d->policy_host];
 	struct dest *dest = d->dest;
 	struct link *l = xcalloc(1, sizeof(*l));
-	int64_t oldest_ms = clock_mono_ms() + SHARED_MS;
 	struct session_target target = {
 		.host = h->name,
 		.addrs = h->addrs,
 		.addr_count = h->addr_count,
-		.demand = demand,
-		.no_starttls = d->clear_next && demand->level == DEMAND_MAY,
+		.demand = need->demand,
+		.no_starttls = d->clear_next && need->demand->level ==
+			DEMAND_MAY,
 	};
 
 	dest_make_room(dest);
@@ -340,17 +380,46 @@ start_session(struct delivery *d, struct host_policy_result *result)
 	d->clear_next = false;
 	d->sessions++;
 	l->dest = dest;
-	l->host = host;
+	l->host = d->policy_host;
 	l->job = d;
-	l->demand = demand;
-	l->tlsa = result->tlsa;
+	l->made = demand_copy(need->demand);
+	l->demand = need->demand;
+	l->tlsa = need->tlsa;
+	need->demand = NULL;
+	need->tlsa = NULL;
 	l->message = delivery_message(d);
-	l->fresh_until_ms = result->fresh_until_ms < oldest_ms ?
-		result->fresh_until_ms : oldest_ms;
+	l->fresh_until_ms = need->fresh_until_ms;
 	l->idle_ev = event_new(dest->all->env->base, -1, 0, on_idle, l);
 	TAILQ_INSERT_TAIL(&dest->links, l, link);
 	dest->all->links++;
+	pool_opened(l, h->name, d->route->port);
+	pool_went(l->at);
+	pool_leave(d);
 	l->session = session_start(dest->all->env, &target, &session_cbs, l);
+}
+
+static void
+try_others(struct delivery *d)
+{
+	if (delivery_reopen(d) == 0)
+		finish(d);
+	else
+		next_host(d);
+}
+
+void
+delivery_host_down(struct delivery *d, const struct outcome *why)
+{
+	d->clear_next = false;
+	delivery_settle_without(d, why, d->route->hosts[d->policy_host].name,
+		WHY_DEFAULT);
+	try_others(d);
+}
+
+void
+delivery_drop(struct delivery *d)
+{
+	finish(d);
 }
 
 /* A host that policy rules out for now. */
@@ -365,10 +434,7 @@ skip_host(struct delivery *d, const struct host_policy_result *result)
 	if (result->why.tls_failure != TLS_FAILURE_NONE)
 		delivery_note_skipped(d, host, result);
 	delivery_settle_without(d, &result->why, host, result->rule);
-	if (delivery_reopen(d) == 0)
-		finish(d);
-	else
-		next_host(d);
+	try_others(d);
 }
 
 static void
@@ -385,7 +451,7 @@ on_host_policy(struct host_policy_result *result, void *arg)
 	} else if (result->demand != NULL) {
 		host_memory_demand(dest->all->env->memory,
 			d->route->hosts[d->policy_host].name, result->demand);
-		start_session(d, result);
+		pool_enter(d, result);
 	} else {
 		skip_host(d, result);
 		tlsa_seen_free(&result->tlsa);
@@ -495,5 +561,6 @@ void
 delivery_attach(struct link *l, struct delivery *d)
 {
 	attach(l, d, true);
+	pool_went(l->at);
 	send_open(l);
 }

@@ -10,6 +10,7 @@
 #ifndef SMTPD_OUT_DELIVERY_H
 #define SMTPD_OUT_DELIVERY_H
 
+#include "smtpd-out/ipc_limits.h"
 #include "smtpd-out/ipc_msg.h"
 #include "smtpd-out/route.h"
 #include "smtpd-out/session.h"
@@ -23,6 +24,8 @@ struct deliveries_port {
 	/* What sessions show of a destination; may be NULL. */
 	void (*note)(const struct tls_note *, void *arg);
 	void *arg;
+	/* A destination is down, or is up again; may be NULL. */
+	void (*hold)(const struct msg_dest_hold *, void *arg);
 };
 
 struct deliveries *deliveries_new(const struct session_env *,

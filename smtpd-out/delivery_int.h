@@ -1,6 +1,6 @@
 /*
- * Private to delivery.c (a job and its sessions) and deliveries.c (the
- * destinations that share them).
+ * Private to delivery*.c (a job and its sessions; the hosts) and deliveries.c
+ * (the destinations that share them).
  */
 #ifndef SMTPD_OUT_DELIVERY_INT_H
 #define SMTPD_OUT_DELIVERY_INT_H
@@ -10,6 +10,7 @@
 #include "base/str.h"
 #include "base/table.h"
 #include "smtpd-out/delivery.h"
+#include "smtpd-out/delivery_pool.h"
 #include "smtpd-out/host_policy.h"
 #include "smtpd-out/sts_table.h"
 
@@ -52,6 +53,11 @@ struct delivery {
 					 * its demand ruled out */
 	uint32_t only_hosts;		/* to be tried again; 0: all */
 	bool sts_rechecked;		/* in this attempt */
+	struct pool_host *at;		/* whose waiting list it is on */
+	TAILQ_ENTRY(delivery) wait_link;
+	struct host_policy_result *need;	/* of that host; or NULL */
+	unsigned stale;			/* open sessions that died under it */
+	bool probe;			/* of a destination that was down */
 	struct session_txn txn;
 	struct session_rcpt *txn_rcpts;
 	size_t *txn_index;		/* of txn_rcpts in rcpts */
@@ -60,12 +66,15 @@ struct delivery {
 /* A session and what it works on. */
 struct link {
 	TAILQ_ENTRY(link) link;		/* dest->links or reap list */
-	struct dest *dest;
+	TAILQ_ENTRY(link) dest_link, host_link, all_link;	/* idle */
+	struct dest *dest;		/* whose jobs it carries now */
+	struct pool_host *at;
 	struct session *session;
 	struct delivery *job;		/* NULL: idle */
 	struct event *idle_ev;
 	size_t host;			/* in job->route, for the fallback */
-	struct demand *demand;		/* what it was made under */
+	struct demand *made;		/* what it was made under */
+	struct demand *demand;		/* what dest needs: covered by that */
 	struct sts_view *sts;		/* and with this; NULL: not asked */
 	struct tlsa_seen *tlsa;		/* NULL: none */
 	enum policy_message message;	/* by messages of this kind alone */
@@ -73,16 +82,30 @@ struct link {
 	bool fallback;			/* in the clear: TLS failed before */
 	bool noted;			/* see tls_note.h */
 	bool reused;			/* job came to an open session */
-	bool is_ready;
+	bool is_idle;			/* on the three lists */
+	bool was_ready, gone;		/* gone: not counted any more */
+	unsigned messages;		/* so far */
+	int64_t born_ms;
 };
 
 struct dest {
 	char name[STR_DOMAIN_MAX];
 	struct deliveries *all;
 	TAILQ_HEAD(job_list, delivery) waiting;
-	TAILQ_HEAD(, link) links;
+	size_t waiting_count;
+	struct link_list links;
+	struct link_list idle;		/* of these, last used first */
+	size_t idle_count, ready;	/* ready: open, and got ready */
 	struct job_list jobs;			/* out of waiting */
 	size_t running;			/* how many */
+	struct pace pace;
+	struct pace_rate rate;
+	struct pace_slot slot;
+	struct conf_bounds bounds;
+	unsigned generation;		/* of bounds */
+	struct event *ev;		/* for the slot */
+	struct outcome *down;		/* why, while it is */
+	int64_t down_since_ms, held_ms;	/* held: told the parent last */
 };
 
 struct deliveries {
@@ -90,10 +113,16 @@ struct deliveries {
 	struct resolver *resolver;
 	const struct route_local *local;
 	struct deliveries_port port;
-	struct table *dests;
-	TAILQ_HEAD(reap_list, link) reap;
+	struct limits *limits, *own_limits;
+	struct table *dests, *hosts;
+	size_t dests_sweep, hosts_sweep;	/* when to look for unused */
+	struct pace_rate rate;			/* of all together */
+	struct link_list reap;
 	struct event *reap_ev;
-	size_t jobs, links;
+	struct link_list idle;		/* all of them, longest idle last */
+	TAILQ_HEAD(, pool_host) starved;
+	size_t jobs, links;		/* links: until they are freed */
+	size_t open;			/* of these, until they end */
 	bool stopping;
 };
 
@@ -107,6 +136,12 @@ void delivery_routed(struct delivery *);
 void delivery_resume(struct delivery *);
 /* Gives a waiting job to an idle session that is ready. */
 void delivery_attach(struct link *, struct delivery *);
+/* A session of its own, to the host and with the need it has. */
+void delivery_connect(struct delivery *);
+/* The host is down, or the job's turn will not come: without a connection. */
+void delivery_host_down(struct delivery *, const struct outcome *);
+/* Lets go of a job while all stop. */
+void delivery_drop(struct delivery *);
 
 /* What the job's message demands beyond policy.  Sessions are shared only
  * among messages that demand the same: a job must never travel on one that was
@@ -165,6 +200,10 @@ void dest_pump(struct dest *);
 /* Ends an idle session, which serves another kind of message, when with the
  * jobs at work there are too many. */
 void dest_make_room(struct dest *);
+/* Ends a session that has no job. */
+void link_quit(struct link *);
+/* True when it has carried enough. */
+bool link_is_spent(const struct link *);
 /* True while what policy was made from still counts (RFC 7672 2.2: DNS data is
  * used within its TTL): then the session may take another job. */
 bool link_is_fresh(const struct link *);

@@ -120,3 +120,20 @@ pace_rate_take(struct pace_rate *r, const struct conf_rate *rate,
 	r->next_ns += interval_ns(rate);
 	return wait_ms;
 }
+
+int64_t
+pace_slot_wait(struct pace_slot *slot, struct pace_rate *r,
+	const struct conf_rate *rate, struct pace_rate *also,
+	const struct conf_rate *also_rate, int64_t now_ms)
+{
+	int64_t one, two = 0;
+
+	if (!slot->taken) {
+		one = pace_rate_take(r, rate, now_ms);
+		if (also != NULL)
+			two = pace_rate_take(also, also_rate, now_ms);
+		slot->at_ms = now_ms + (one > two ? one : two);
+		slot->taken = true;
+	}
+	return slot->at_ms > now_ms ? slot->at_ms - now_ms : 0;
+}

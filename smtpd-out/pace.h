@@ -49,4 +49,16 @@ int64_t pace_rate_take(struct pace_rate *, const struct conf_rate *,
 int64_t pace_rate_wait(const struct pace_rate *, const struct conf_rate *,
 	int64_t now_ms);
 
+/* A place that was taken, and when it is: for whoever is next. */
+struct pace_slot {
+	bool taken;
+	int64_t at_ms;
+};
+
+/* In how many milliseconds the next one may go; takes places as needed, of one
+ * rate or of two.  When it has gone, `taken` is to be false again. */
+int64_t pace_slot_wait(struct pace_slot *, struct pace_rate *,
+	const struct conf_rate *, struct pace_rate *also,
+	const struct conf_rate *also_rate, int64_t now_ms);
+
 #endif

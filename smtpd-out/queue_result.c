@@ -76,6 +76,16 @@ add_delivered(struct queue *q, struct active *a)
 		queue_schedule_commit(q);
 }
 
+/* The worker gives it back: its turn would have come too late. */
+static bool
+nothing_tried(const struct active *a)
+{
+	for (size_t i = 0; i < a->env->rcpt_count; i++)
+		if (a->states[i] != ACTIVE_OPEN)
+			return false;
+	return a->env->rcpt_count > 0;
+}
+
 static size_t
 index_of(const struct active *a, uint64_t rcpt_id)
 {
@@ -109,6 +119,8 @@ queue_result(struct queue *q, uint64_t child, uint64_t job,
 	}
 	if (msg->final) {
 		(void)str_copy(a->trail, sizeof(a->trail), msg->trail);
+		if (nothing_tried(a))
+			a->gone = GONE_IN_ORDER;
 		result_add_final(q, a);
 	} else {
 		add_delivered(q, a);

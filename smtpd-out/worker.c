@@ -98,6 +98,19 @@ on_note(const struct tls_note *note, void *arg)
 }
 
 static void
+on_hold(const struct msg_dest_hold *msg, void *arg)
+{
+	struct worker *w = arg;
+	struct buf payload;
+
+	buf_init(&payload, IPC_PAYLOAD_MAX);
+	if (msg_dest_hold_encode(msg, &payload) != ST_OK ||
+	    ipc_send(w->ipc, IPC_DEST_HOLD, 0, &payload, -1) != ST_OK)
+		log_warn("hold-lost", "destination", msg->destination, NULL);
+	buf_clear(&payload);
+}
+
+static void
 on_memory_save(const struct msg_policy *msg, void *arg)
 {
 	struct worker *w = arg;
@@ -192,7 +205,7 @@ static bool
 open_parts(struct worker *w, struct conf *conf)
 {
 	const struct deliveries_port port = { .result = on_result,
-		.idle = on_idle, .note = on_note, .arg = w };
+		.idle = on_idle, .note = on_note, .arg = w, .hold = on_hold };
 	char err[CONF_ERR_MAX] = "";
 
 	w->local = route_local_new(conf);

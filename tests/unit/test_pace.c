@@ -148,6 +148,26 @@ test_rate_in_advance(void **state)
 		assert_int_equal(pace_rate_take(&rate, &none, 0), 0);
 }
 
+/* Of two rates the slower counts; waiting takes no further places. */
+static void
+test_slots(void **state)
+{
+	const struct conf_rate slow = { 1, 1000 }, fast = { 10, 1000 };
+	struct pace_rate a = { 0 }, all = { 0 };
+	struct pace_slot s = { 0 };
+
+	(void)state;
+	assert_int_equal(pace_slot_wait(&s, &a, &slow, &all, &fast, 50), 0);
+	s.taken = false;
+	for (int64_t now = 50; now < 1050; now += 10)
+		assert_int_equal(pace_slot_wait(&s, &a, &slow, &all, &fast,
+			now), 1050 - now);
+	assert_int_equal(pace_slot_wait(&s, &a, &slow, &all, &fast, 1050), 0);
+	assert_int_equal(pace_rate_wait(&all, &fast, 250), 0);
+	s.taken = false;
+	assert_int_equal(pace_slot_wait(&s, &all, &fast, NULL, NULL, 5000), 0);
+}
+
 int
 main(void)
 {
@@ -158,6 +178,7 @@ main(void)
 		cmocka_unit_test(test_down_does_not_overflow),
 		cmocka_unit_test(test_rate),
 		cmocka_unit_test(test_rate_in_advance),
+		cmocka_unit_test(test_slots),
 	};
 
 	return cmocka_run_group_tests_name("pace", tests, NULL, NULL);

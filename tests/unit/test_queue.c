@@ -390,11 +390,15 @@ test_parts(void **state)
 	assert_empty();
 }
 
-/* A final result that leaves recipients out: those are tried again. */
+/* A final result that leaves recipients out: those are tried again.  Without
+ * any result the worker gave the job back: that is no attempt. */
 static void
 test_incomplete_final(void **state)
 {
 	const struct msg_result empty = { .final = true };
+	struct msg_rcpt_result r = { .outcome = outcome_local("later") };
+	struct msg_result one = { .final = true, .rcpts = &r,
+		.rcpt_count = 1 };
 	struct job *j;
 
 	(void)state;
@@ -402,6 +406,14 @@ test_incomplete_final(void **state)
 	fq_turn();
 	j = fq_job("y.example");
 	assert_int_equal(queue_result(fq, WORKER_ID, j->id, &empty), ST_OK);
+	j->answered = true;
+	fq_turn();
+	assert_int_equal(fq_stats().deferred, 0);
+	fq_advance(1000);
+	j = fq_job("y.example");
+	assert_int_equal(j->msg.attempt, 1);
+	r.rcpt_id = j->msg.env->rcpts[0].id;
+	assert_int_equal(queue_result(fq, WORKER_ID, j->id, &one), ST_OK);
 	j->answered = true;
 	fq_turn();
 	assert_int_equal(fq_stats().deferred, 2);
