@@ -5,9 +5,12 @@
 #include "config.h"
 
 #include <event2/event.h>
+#include <grp.h>
+#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
@@ -168,7 +171,6 @@ open_parts(struct check_env *env, char err[CONF_ERR_MAX])
 		(void)str_copy(err, CONF_ERR_MAX, tls_err);
 		return false;
 	}
-	tls_client_keep_chains(env->session.tls);
 	env->session.limits = limits_new(conf);
 	env->daemon = check_daemon_new(conf->control);
 	/* Only where it may change what becomes of mail. */
@@ -180,6 +182,19 @@ open_parts(struct check_env *env, char err[CONF_ERR_MAX])
 	if (conf->sts.enable)
 		open_sts(env);
 	return true;
+}
+
+/* Nothing here needs root; nor is it an error to have no other user, or not to
+ * be free to become it. */
+static void
+leave_root(const struct conf *conf)
+{
+	const struct passwd *pw = geteuid() == 0 ? getpwnam(conf->user) : NULL;
+
+	if (pw == NULL || pw->pw_uid == 0 || initgroups(pw->pw_name,
+	    pw->pw_gid) != 0 || setgid(pw->pw_gid) != 0)
+		return;
+	(void)!setuid(pw->pw_uid);
 }
 
 struct check_env *
@@ -197,6 +212,7 @@ check_env_new(const struct conf *conf, const struct check_options *options,
 		check_env_free(&env);
 		return NULL;
 	}
+	leave_root(conf);
 	if (conf->sandbox && sandbox_supported() &&
 	    sandbox_enter(SANDBOX_WORKER) != ST_OK) {
 		(void)str_copy(err, CONF_ERR_MAX, "the kernel refuses the "

@@ -35,8 +35,9 @@ struct check_env {
 	struct check_sts_port *sts_port;
 };
 
-/* NULL with a sentence in err.  conf is borrowed.  Enters the sandbox of a
- * worker when the configuration wants one. */
+/* NULL with a sentence in err.  conf is borrowed.  Leaves root for the
+ * service's user, if there is one, and enters the sandbox of a worker when the
+ * configuration wants it. */
 struct check_env *check_env_new(const struct conf *,
 	const struct check_options *, char err[CONF_ERR_MAX]);
 void check_env_free(struct check_env **);

@@ -29,7 +29,6 @@ struct tls {
 	const struct demand *demand;
 	struct tls_client *client;
 	bool refused;
-	STACK_OF(X509) *chain;		/* with tls_client_keep_chains() */
 	enum tls_failure watched;
 	char watched_text[TLS_ERROR_MAX];
 	enum tls_failure failure;
@@ -85,30 +84,6 @@ tls_client_free(struct tls_client **client)
 	mem_free(client);
 }
 
-/* The library's own verification; but the chain is kept, which it forgets when
- * that fails. */
-static int
-keep_chain(X509_STORE_CTX *ctx, void *arg)
-{
-	SSL *ssl = X509_STORE_CTX_get_ex_data(ctx,
-		SSL_get_ex_data_X509_STORE_CTX_idx());
-	struct tls *tls = ssl == NULL ? NULL : SSL_get_app_data(ssl);
-	int rc;
-
-	(void)arg;
-	if (tls != NULL && tls->chain == NULL)
-		tls->chain = X509_chain_up_ref(
-			X509_STORE_CTX_get0_untrusted(ctx));
-	rc = X509_verify_cert(ctx);
-	return rc < 0 ? 0 : rc;
-}
-
-void
-tls_client_keep_chains(struct tls_client *client)
-{
-	SSL_CTX_set_cert_verify_callback(client->ctx, keep_chain, NULL);
-}
-
 /* The server name to send: what a rule says, the TLSA base domain (RFC 7672
  * 8.1), or the host's own name; none for an address literal. */
 static const char *
@@ -137,7 +112,6 @@ tls_new(struct tls_client *client, const struct tls_params *params, int fd,
 	    !tls_verify_apply(tls->ssl, params->demand, &client->set) ||
 	    (name != NULL && SSL_set_tlsext_host_name(tls->ssl, name) != 1))
 		goto fail;
-	(void)SSL_set_app_data(tls->ssl, tls);
 	SSL_set_connect_state(tls->ssl);
 	return tls;
 fail:
@@ -152,7 +126,6 @@ tls_free(struct tls **tls)
 	if (*tls == NULL)
 		return;
 	SSL_free((*tls)->ssl);
-	sk_X509_pop_free((*tls)->chain, X509_free);
 	ERR_clear_error();
 	mem_free(tls);
 }
@@ -327,8 +300,7 @@ struct cert_report *
 tls_report(const struct tls *tls, const char *name)
 {
 	struct cert_report *r = cert_report_new();
-	STACK_OF(X509) *chain = tls->chain != NULL ? tls->chain :
-		SSL_get_peer_cert_chain(tls->ssl);
+	STACK_OF(X509) *chain = SSL_get_peer_cert_chain(tls->ssl);
 
 	cert_report_connection(r, tls->ssl);
 	cert_report_chain(r, chain);

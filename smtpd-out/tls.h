@@ -52,9 +52,6 @@ struct tls_params {
 struct tls_client *tls_client_new(const struct conf *,
 	char err[TLS_ERROR_MAX]);
 void tls_client_free(struct tls_client **);	/* after all its sessions */
-/* From now on connections keep the chain that the peer sends, also when its
- * verification fails, for tls_report(). */
-void tls_client_keep_chains(struct tls_client *);
 
 /* Prepares a handshake on a connected non-blocking socket, which stays the
  * caller's.  NULL with a reason in err. */
@@ -85,9 +82,10 @@ bool tls_refused(const struct tls *);
 const char *tls_proto(const struct tls *);	/* "TLSv1.3" */
 const char *tls_cipher(const struct tls *);
 
-/* What the peer has shown, once the handshake has come to an end: owned by the
- * caller (cert_report.h).  name: who its certificate is tried for against the
- * known authorities; NULL: it is not. */
+/* What the peer has shown, once the handshake has come to an end; the chain
+ * also when its verification failed.  Owned by the caller (cert_report.h).
+ * name: who its certificate is tried for against the known authorities; NULL:
+ * it is not. */
 struct cert_report *tls_report(const struct tls *, const char *name);
 
 #endif
