@@ -500,7 +500,7 @@ queue_child_gone(struct queue *q, uint64_t child, enum queue_gone how,
 		commit(q);
 	submit_drop_files(q, child);
 	sts_child_gone(q, child);
-	report_child_gone(q, child);
+	report_child_gone(q, child, how == GONE_IN_ORDER);
 	TAILQ_FOREACH(a, &q->actives, link) {
 		/* With a final result in hand it only waits for the disk. */
 		if (a->child != child || a->finishing)

@@ -209,7 +209,7 @@ enum status report_apply(struct queue *) MUST_CHECK;
 void report_done(struct queue *);
 void report_failed(struct queue *, enum status);
 void report_save(struct queue *);	/* all of it with the next commit */
-void report_child_gone(struct queue *, uint64_t child);
+void report_child_gone(struct queue *, uint64_t child, bool in_order);
 void report_clear(struct queue *);
 
 /* notice.c: makes the notices for what op finishes, and for a delay. */

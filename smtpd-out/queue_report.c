@@ -17,6 +17,8 @@
 
 #define AGAIN_MS 30000		/* after a fault of the spool */
 #define WAITING_MAX 20000	/* days and domains in memory */
+#define SAVE_SLICE 200		/* of them in one commit: others wait */
+#define NEXT_SLICE_MS 20
 #define SWEEP_MS 3600000
 #define SWEEP_SLICE 200		/* removed in one commit */
 #define KEEP_ROWS 400000
@@ -48,10 +50,7 @@ day_of(const struct tlsrpt_event *e, int64_t now_s)
 static struct report_pending *
 pending_get(struct queue_report *r, int64_t day_s, const char *domain)
 {
-	struct {
-		int64_t day_s;
-		char domain[STR_DOMAIN_MAX];
-	} key;
+	struct report_key key;
 	struct report_pending *p;
 
 	memset(&key, 0, sizeof(key));
@@ -61,6 +60,7 @@ pending_get(struct queue_report *r, int64_t day_s, const char *domain)
 	if (p != NULL || table_count(r->by_key) >= WAITING_MAX)
 		return p;
 	p = xcalloc(1, sizeof(*p));
+	p->key = key;
 	tlsrpt_report_init(&p->report, domain, day_s);
 	TAILQ_INSERT_TAIL(&r->pending, p, link);
 	table_put(r->by_key, &key, sizeof(key), p);
@@ -68,17 +68,19 @@ pending_get(struct queue_report *r, int64_t day_s, const char *domain)
 }
 
 static void
+pending_free(struct queue_report *r, struct report_pending *p)
+{
+	TAILQ_REMOVE(&r->pending, p, link);
+	(void)table_remove(r->by_key, &p->key, sizeof(p->key));
+	tlsrpt_report_clear(&p->report);
+	free(p);
+}
+
+static void
 pending_clear(struct queue_report *r)
 {
-	struct report_pending *p;
-
-	while ((p = TAILQ_FIRST(&r->pending)) != NULL) {
-		TAILQ_REMOVE(&r->pending, p, link);
-		tlsrpt_report_clear(&p->report);
-		free(p);
-	}
-	table_free(&r->by_key);
-	r->by_key = table_new();
+	while (!TAILQ_EMPTY(&r->pending))
+		pending_free(r, TAILQ_FIRST(&r->pending));
 }
 
 static void
@@ -288,13 +290,24 @@ report_apply(struct queue *q)
 {
 	struct report_pending *p;
 	enum status st = ST_OK;
+	size_t count = 0;
 
+	TAILQ_FOREACH(p, &q->report->pending, link) {
+		/* That transaction failed, and its rows are not there. */
+		if (p->applied)
+			q->report->day_s = -1;
+		p->applied = false;
+	}
 	if (!report_waiting(q))
 		return ST_OK;
 	TAILQ_FOREACH(p, &q->report->pending, link) {
+		if (!q->report->save || (count++ >= SAVE_SLICE &&
+		    !q->report->all))
+			break;
 		st = store(q, p);
 		if (st != ST_OK)
 			return st;
+		p->applied = true;
 	}
 	return q->report->sweep ? sweep(q) : ST_OK;
 }
@@ -305,12 +318,16 @@ void
 report_done(struct queue *q)
 {
 	struct queue_report *r = q->report;
+	struct report_pending *p;
 
 	if (!report_waiting(q))
 		return;
-	pending_clear(r);
-	r->save = r->sweep = false;
+	while ((p = TAILQ_FIRST(&r->pending)) != NULL && p->applied)
+		pending_free(r, p);
+	r->save = r->all = r->sweep = false;
 	(void)event_del(r->save_ev);
+	if (p != NULL)
+		add_timer(r->save_ev, NEXT_SLICE_MS);
 	if (r->sweep_more)
 		add_timer(r->sweep_ev, 1000);
 	r->sweep_more = false;
@@ -324,7 +341,7 @@ report_failed(struct queue *q, enum status st)
 	if (log_once("totals-not-stored"))
 		log_warn("totals-not-stored", "reason", spool_error(q->spool),
 			NULL);
-	r->sweep = r->save = false;
+	r->sweep = r->save = r->all = false;
 	r->day_s = -1;
 	/* A damaged table gets no better; a full disk does. */
 	if (st == ST_CORRUPT)
@@ -336,7 +353,8 @@ report_failed(struct queue *q, enum status st)
 void
 report_save(struct queue *q)
 {
-	q->report->save = !TAILQ_EMPTY(&q->report->pending);
+	q->report->save = q->report->all =
+		!TAILQ_EMPTY(&q->report->pending);
 }
 
 /* ---- life ---- */
@@ -344,10 +362,12 @@ report_save(struct queue *q)
 static void
 on_save(evutil_socket_t fd, short what, void *arg)
 {
+	struct queue *q = arg;
+
 	(void)fd;
 	(void)what;
-	report_save(arg);
-	queue_schedule_commit(arg);
+	q->report->save = !TAILQ_EMPTY(&q->report->pending);
+	queue_schedule_commit(q);
 }
 
 static void

@@ -12,10 +12,17 @@
 
 struct event;
 
+struct report_key {
+	int64_t day_s;
+	char domain[SPOOL_REPORT_DOMAIN_MAX];
+};
+
 /* What was counted and is not on disk. */
 struct report_pending {
 	TAILQ_ENTRY(report_pending) link;
+	struct report_key key;
 	struct tlsrpt_report report;
+	bool applied;			/* in the transaction under way */
 };
 
 /* What a worker was asked for. */
@@ -30,10 +37,11 @@ struct report_flight {
 struct queue_report {
 	/* queue_report.c */
 	TAILQ_HEAD(, report_pending) pending;
-	struct table *by_key;		/* day and domain */
+	struct table *by_key;		/* day and domain, as counted */
 	int64_t day_s;			/* of which ...; -1: not known */
 	size_t day_domains;		/* so many have a row */
-	bool save, sweep, sweep_more;
+	bool save, all;			/* with the next commit; whole */
+	bool sweep, sweep_more;
 	struct event *save_ev, *sweep_ev;
 	struct queue_report_stats stats;
 	/* report_send.c */

@@ -21,6 +21,7 @@
 #include "smtpd-out/report_words.h"
 
 #define TICK_MS 20000
+#define SOON_MS 1000
 #define SLOW_TICK_MS 60000	/* after a fault of the spool */
 #define FLIGHT_MS 180000	/* a worker answers by then */
 #define BACKOFF_MAX_S 14400
@@ -303,7 +304,8 @@ give_up(struct queue *q, struct step *s)
 {
 	char note[SPOOL_REPORT_NOTE_MAX];
 
-	(void)snprintf(note, sizeof(note), "given up: %.200s", s->row.note);
+	(void)snprintf(note, sizeof(note), "given up%s%.200s",
+		s->row.note[0] != '\0' ? ": " : "", s->row.note);
 	for (size_t i = 0; i < s->count; i++)
 		if (s->targets[i].state == SPOOL_RUA_WAITING)
 			end_target(s, &s->targets[i], SPOOL_RUA_DROPPED,
@@ -554,7 +556,7 @@ queue_report_done(struct queue *q, uint64_t worker, uint64_t id,
 }
 
 void
-report_child_gone(struct queue *q, uint64_t child)
+report_child_gone(struct queue *q, uint64_t child, bool in_order)
 {
 	struct report_flight *f, *next;
 
@@ -563,11 +565,13 @@ report_child_gone(struct queue *q, uint64_t child)
 		if (f->worker != child)
 			continue;
 		/* An orderly end says nothing of the report. */
-		if (q->stopping)
+		if (q->stopping || in_order)
 			flight_free(q, f);
 		else
 			fail_flight(q, f, "the worker ended");
 	}
+	if (in_order && !q->stopping)
+		tick_in(q, SOON_MS);
 }
 
 /* ---- the operator ---- */

@@ -33,8 +33,10 @@ struct task {
 
 struct worker_report {
 	struct ipc *ipc;
+	struct event_base *base;
+	const struct conf *conf;
 	struct resolver *resolver;
-	struct https *https;
+	struct https *https;		/* NULL: nothing was posted yet */
 	struct tls_report *collector;
 	TAILQ_HEAD(, task) tasks;
 	size_t count;
@@ -143,10 +145,28 @@ on_posted(bool taken, const char *reason, void *arg)
 	answer(t, &msg, reason);
 }
 
+/* Made for the first post: the authorities of the CA file take memory, and
+ * most workers post nothing. */
+static struct https *
+get_https(struct worker_report *w)
+{
+	const struct https_settings settings = {
+		.ca_file = w->conf->ca_file,
+		.timeout_ms = POST_MS,
+		.connect_timeout_ms = w->conf->timeout.connect_ms,
+		.allow_private = w->conf->tlsrpt.allow_private,
+		.flight_max = FLIGHT_MAX,
+	};
+
+	if (w->https == NULL)
+		w->https = https_new(w->base, &settings);
+	return w->https;
+}
+
 static void
 post(struct task *t, const struct msg_report *msg)
 {
-	const struct tlsrpt_post_env env = { .https = t->all->https,
+	const struct tlsrpt_post_env env = { .https = get_https(t->all),
 		.resolver = t->all->resolver };
 
 	t->post = tlsrpt_post_start(&env, msg->targets[0].text, msg->body,
@@ -219,18 +239,12 @@ struct worker_report *
 worker_report_new(struct event_base *base, const struct conf *conf,
 	struct resolver *resolver, struct ipc *ipc)
 {
-	const struct https_settings settings = {
-		.ca_file = conf->ca_file,
-		.timeout_ms = POST_MS,
-		.connect_timeout_ms = conf->timeout.connect_ms,
-		.allow_private = conf->tlsrpt.allow_private,
-		.flight_max = FLIGHT_MAX,
-	};
 	struct worker_report *w = xcalloc(1, sizeof(*w));
 
 	w->ipc = ipc;
+	w->base = base;
+	w->conf = conf;
 	w->resolver = resolver;
-	w->https = https_new(base, &settings);
 	w->collector = tls_report_new(base, conf, on_events, w);
 	TAILQ_INIT(&w->tasks);
 	return w;

@@ -15,7 +15,7 @@ struct worker_report;
 
 #define WORKER_REPORT_JOBS_MAX 200	/* at a time; the parent asks less */
 
-/* Before the sandbox. */
+/* conf is borrowed. */
 struct worker_report *worker_report_new(struct event_base *,
 	const struct conf *, struct resolver *, struct ipc *);
 void worker_report_free(struct worker_report **);

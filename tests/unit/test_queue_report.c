@@ -157,6 +157,30 @@ test_bundled(void **state)
 	check_totals(TODAY_S, "a.example", 0, 1, 0);
 }
 
+/* Very many domains do not hold up the loop: some in each commit. */
+static void
+test_slices(void **state)
+{
+	char domain[40];
+	size_t rows;
+
+	(void)state;
+	for (int i = 0; i < 450; i++) {
+		(void)snprintf(domain, sizeof(domain), "d%d.example", i);
+		count(domain, TODAY_S, false, 1);
+	}
+	fq_run_ms(REPORT_TOTALS_WAIT_MS + 500);
+	assert_int_equal(fq_stats().commits, 3);
+	assert_int_equal(spool_report_count(fq_spool, TODAY_S, &rows), ST_OK);
+	assert_int_equal(rows, 450);
+	for (int i = 0; i < 450; i++) {
+		(void)snprintf(domain, sizeof(domain), "d%d.example", i);
+		count(domain, TODAY_S, false, 1);
+	}
+	assert_true(queue_flush(fq));		/* at a stop: all at once */
+	check_totals(TODAY_S, "d449.example", 0, 2, 0);
+}
+
 static void
 test_denied(void **state)
 {
@@ -694,13 +718,13 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_totals), T(test_bundled), T(test_denied), T(test_days),
-		T(test_too_many), T(test_due), T(test_mail), T(test_post),
-		T(test_given_up), T(test_nobody), T(test_off),
-		T(test_excluded), T(test_no_success), T(test_no_key),
-		T(test_answers), T(test_worker_gone), T(test_crash_mail),
-		T(test_crash_post), T(test_crash_totals), T(test_send_now),
-		T(test_kept),
+		T(test_totals), T(test_bundled), T(test_slices),
+		T(test_denied), T(test_days), T(test_too_many), T(test_due),
+		T(test_mail), T(test_post), T(test_given_up), T(test_nobody),
+		T(test_off), T(test_excluded), T(test_no_success),
+		T(test_no_key), T(test_answers), T(test_worker_gone),
+		T(test_crash_mail), T(test_crash_post), T(test_crash_totals),
+		T(test_send_now), T(test_kept),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
