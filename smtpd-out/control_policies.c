@@ -90,7 +90,7 @@ list_page(struct client *c)
 	for (size_t i = 0; i < count; i++) {
 		struct msg_sts known;
 
-		queue_sts_known(control->queue, rows[i].domain, &known);
+		(void)queue_sts_known(control->queue, rows[i].domain, &known);
 		control_send(c, policy_json(&known));
 		msg_sts_clear(&known);
 		(void)str_copy(c->host_after, sizeof(c->host_after),
@@ -158,7 +158,11 @@ control_policies_show(struct client *c)
 
 	if (!get_domain(c, domain))
 		return;
-	queue_sts_known(c->control->queue, domain, &known);
+	if (queue_sts_known(c->control->queue, domain, &known) != ST_OK) {
+		msg_sts_clear(&known);
+		control_fail(c, spool_error(c->control->spool));
+		return;
+	}
 	o = policy_json(&known);
 	lists = lists_json(c->control->queue, domain);
 	nothing = !known.found && json_array_size(lists) == 0;

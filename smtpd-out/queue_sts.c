@@ -29,7 +29,7 @@
 #define RETRY_MAX_S (7 * 86400)
 #define SAME_S 60		/* so near is the same time */
 #define USED_AGAIN_S 3600
-#define SWEEP_SLICE 50		/* removed in one commit */
+#define SWEEP_SLICE 500		/* removed in one commit */
 
 _Static_assert(MSG_STS_TEXT_MAX == SPOOL_STS_TEXT_MAX &&
 	MSG_STS_ID_MAX == SPOOL_STS_ID_MAX &&
@@ -117,7 +117,7 @@ is_empty(const struct spool_sts *row)
 	return row->text == NULL && row->failures == 0 && row->used_s == 0;
 }
 
-void
+enum status
 queue_sts_known(struct queue *q, const char *domain, struct msg_sts *out)
 {
 	const struct sts_op *op;
@@ -149,6 +149,7 @@ queue_sts_known(struct queue *q, const char *domain, struct msg_sts *out)
 	}
 	spool_sts_clear(&row);
 	sts_lists_answer(q->sts->lists, clock_wall_s(), out);
+	return st == ST_NOENT ? ST_OK : st;
 }
 
 enum status
@@ -157,10 +158,15 @@ queue_sts_get(struct queue *q, uint64_t worker, uint64_t request,
 {
 	struct msg_sts answer;
 
-	if (msg->what != MSG_STS_GET)
+	if (msg->what != MSG_STS_GET ||
+	    !q->port.owns(worker, msg->domain, q->port.arg))
 		return ST_DENIED;
-	queue_sts_known(q, msg->domain, &answer);
-	q->port.send_sts(worker, request, &answer, q->port.arg);
+	/* There may be a new one in its place. */
+	if (sts_lists_expired(q->sts->lists, clock_wall_s()))
+		sts_set_conf(q);
+	/* Not knowing must not pass for none: without an answer mail waits. */
+	if (queue_sts_known(q, msg->domain, &answer) == ST_OK)
+		q->port.send_sts(worker, request, &answer, q->port.arg);
 	msg_sts_clear(&answer);
 	return ST_OK;
 }
@@ -186,13 +192,44 @@ put_right(struct msg_sts *msg, int64_t now_s)
 }
 
 static void
+op_free(struct queue *q, struct sts_op *op)
+{
+	TAILQ_REMOVE(&q->sts->ops, op, link);
+	q->sts->count--;
+	q->sts->bytes -= op->msg.text_len;
+	msg_sts_clear(&op->msg);
+	free(op);
+}
+
+static bool
+is_full(const struct queue_sts *sts, const struct msg_sts *msg)
+{
+	return sts->count >= WAITING_MAX ||
+		sts->bytes + msg->text_len > WAITING_BYTES_MAX;
+}
+
+/* A policy counts for more than what else workers have to say. */
+static void
+make_room(struct queue *q)
+{
+	struct sts_op *op, *next;
+
+	for (op = TAILQ_FIRST(&q->sts->ops); op != NULL; op = next) {
+		next = TAILQ_NEXT(op, link);
+		if (op->msg.what != MSG_STS_FETCHED)
+			op_free(q, op);
+	}
+}
+
+static void
 add_op(struct queue *q, struct msg_sts *msg)
 {
 	struct queue_sts *sts = q->sts;
 	struct sts_op *op;
 
-	if (sts->count >= WAITING_MAX ||
-	    sts->bytes + msg->text_len > WAITING_BYTES_MAX) {
+	if (is_full(sts, msg) && msg->what == MSG_STS_FETCHED)
+		make_room(q);
+	if (is_full(sts, msg)) {
 		if (log_once("sts-not-stored full"))
 			log_warn("sts-not-stored", "domain", msg->domain,
 				"reason", "too many wait", NULL);
@@ -267,12 +304,33 @@ store(struct queue *q, const struct msg_sts *msg)
 	return st;
 }
 
-/* Workers keep what they work with: nobody is told. */
+/* Policies that still protect somebody. */
+static void
+log_gone(const struct spool_sts *gone, size_t count)
+{
+	size_t in_force = 0, last = 0;
+
+	for (size_t i = 0; i < count; i++)
+		if (gone[i].id[0] != '\0' &&
+		    gone[i].expires_s > clock_wall_s()) {
+			in_force++;
+			last = i;
+		}
+	if (in_force > 0 && log_once("sts-cache-full"))
+		log_warn("sts-cache-full", "forgotten",
+			log_num((long long)in_force), "domain",
+			gone[last].domain, "option", "mta-sts cache-size",
+			NULL);
+}
+
+/* Workers keep what they work with: nobody is told.  A damaged row is no reason
+ * to keep what is good from being stored. */
 static enum status
 sweep(struct queue *q)
 {
 	const struct spool_sts_bounds bounds = {
 		.now_s = clock_wall_s(),
+		.used_since_s = clock_wall_s() - q->conf->sts.unused_s,
 		.keep_domains = q->conf->sts.cache_domains,
 		.keep_bytes = STORED_BYTES_MAX,
 	};
@@ -281,8 +339,12 @@ sweep(struct queue *q)
 	enum status st = spool_sts_sweep(q->spool, &bounds, gone, SWEEP_SLICE,
 		&count);
 
+	log_gone(gone, count);
+	q->sts->sweep_more = count == SWEEP_SLICE;
 	free(gone);
-	return st;
+	if (st == ST_CORRUPT && log_once("sts-sweep"))
+		log_warn("sts-policy", "reason", spool_error(q->spool), NULL);
+	return st == ST_CORRUPT ? ST_OK : st;
 }
 
 bool
@@ -308,16 +370,6 @@ sts_apply(struct queue *q)
 /* ---- after it ---- */
 
 static void
-op_free(struct queue *q, struct sts_op *op)
-{
-	TAILQ_REMOVE(&q->sts->ops, op, link);
-	q->sts->count--;
-	q->sts->bytes -= op->msg.text_len;
-	msg_sts_clear(&op->msg);
-	free(op);
-}
-
-static void
 drop_ops(struct queue *q, const char *domain)
 {
 	struct sts_op *op, *next;
@@ -333,8 +385,11 @@ void
 sts_done(struct queue *q)
 {
 	drop_ops(q, NULL);
-	q->sts->sweep = false;
+	q->sts->sweep = q->sts->sweep_more;
+	q->sts->sweep_more = false;
 	(void)event_del(q->sts->save_ev);
+	if (q->sts->sweep)
+		sts_add_timer(q->sts->save_ev, SAVE_WAIT_MS);
 }
 
 void

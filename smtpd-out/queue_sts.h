@@ -11,17 +11,20 @@
 struct queue;
 struct sts_lists;
 
-/* From a worker: STS_GET, answered at once through the port, and STS_SAVE,
- * stored with the next commit.  ST_DENIED: not its domain, or not a thing that
- * a worker may say.  Texts of the message are taken over. */
+/* From a worker: STS_GET, answered at once through the port (or never, when the
+ * spool cannot be read), and STS_SAVE, stored with the next commit.  ST_DENIED:
+ * not its domain, or not a thing that a worker may say.  Texts of the message
+ * are taken over. */
 enum status queue_sts_get(struct queue *, uint64_t worker, uint64_t request,
 	const struct msg_sts *) MUST_CHECK;
 enum status queue_sts_save(struct queue *, uint64_t worker, struct msg_sts *)
 	MUST_CHECK;
 
 /* What is known of a domain, also what waits for the commit; a policy that has
- * expired is not given out.  The caller clears it. */
-void queue_sts_known(struct queue *, const char *domain, struct msg_sts *out);
+ * expired is not given out.  The caller clears it.  Other than ST_OK: there may
+ * be more that the spool does not tell. */
+enum status queue_sts_known(struct queue *, const char *domain,
+	struct msg_sts *out);
 
 /* The lists that are in use. */
 const struct sts_lists *queue_sts_lists(const struct queue *);

@@ -22,6 +22,7 @@ struct queue_sts {
 	TAILQ_HEAD(, sts_op) ops;
 	size_t count, bytes;
 	bool sweep;			/* with the next commit */
+	bool sweep_more;		/* and once more after it */
 	struct event *save_ev, *refresh_ev;
 	TAILQ_HEAD(, sts_refresh) refreshes;
 	uint64_t next_refresh;

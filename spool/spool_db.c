@@ -236,8 +236,11 @@ static const char *const stmt_sql[STMT_COUNT] = {
 		"next_try_s <= ?2 LIMIT ?3",
 	[STMT_STS_EXCESS] = "SELECT " STS_COLUMNS ", "
 		"coalesce(length(text), 0) "
-		"FROM sts_policy ORDER BY policy_id <> '', used_s, domain "
-		"LIMIT ?",
+		"FROM sts_policy ORDER BY policy_id <> '' AND expires_s > ?1, "
+		"coalesce(length(text), 0) <= ?2, "
+		"used_s >= ?3 AND coalesce(row < (SELECT row FROM sts_policy "
+		"WHERE policy_id <> '' AND expires_s > ?1 ORDER BY row "
+		"LIMIT 1 OFFSET ?4), 1), used_s, domain LIMIT ?5",
 	[STMT_STS_COUNT] = "SELECT count(*), "
 		"coalesce(sum(length(text)), 0) FROM sts_policy",
 	[STMT_STS_LIST_PUT] = "INSERT INTO sts_list (path, text) "

@@ -13,6 +13,7 @@
 #include "spool/sts_store.h"
 
 #define DAY_S 86400
+#define LARGE_BYTES 4096	/* hardly any policy has a tenth of it */
 
 void
 spool_sts_clear(struct spool_sts *row)
@@ -201,8 +202,10 @@ delete_all(struct spool *s, const struct spool_sts *rows, size_t count)
 	return st;
 }
 
-/* The least recently used, those without a policy before all others: who makes
- * us ask for many domains must not push out what protects some. */
+/* Whoever makes us ask for many domains, even with policies of their own, must
+ * not push out what protects others: so first those without a policy in force,
+ * then large texts, which nobody needs; and last the half that has been here
+ * for longest, as far as it is used (rows are numbered as domains come). */
 static enum status
 sweep_excess(struct spool *s, const struct spool_sts_bounds *b,
 	struct spool_sts *out, size_t max, size_t *count_out)
@@ -217,6 +220,10 @@ sweep_excess(struct spool *s, const struct spool_sts_bounds *b,
 	    (domains <= b->keep_domains && bytes <= b->keep_bytes))
 		return st;
 	query_start(&q, s, STMT_STS_EXCESS);
+	query_int(&q, b->now_s);
+	query_int(&q, LARGE_BYTES);
+	query_int(&q, b->used_since_s);
+	query_int(&q, limit_of(b->keep_domains / 2));
 	query_int(&q, limit_of(max));
 	while (count < max && (domains > b->keep_domains ||
 	    bytes > b->keep_bytes) && query_step(&q)) {

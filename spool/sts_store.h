@@ -61,10 +61,10 @@ enum status spool_sts_due(struct spool *, const struct spool_sts_due *,
 
 /* Removes, at most max in one call, and gives out (without texts) what went:
  * rows without a policy in force whose last failure needs no remembering any
- * more; then the least recently used of what is more than keep_domains or
- * keep_bytes of text. */
+ * more; then of what is more than keep_domains or keep_bytes of text the least
+ * recently used, but last of all the older half of those used since. */
 struct spool_sts_bounds {
-	int64_t now_s;
+	int64_t now_s, used_since_s;
 	size_t keep_domains;
 	uint64_t keep_bytes;
 };

@@ -225,9 +225,12 @@ test_denied(void **state)
 	fq_owns = false;
 	msg.what = MSG_STS_FETCHED;
 	assert_int_equal(save(msg, "a.example"), ST_DENIED);
-	assert_false(get("a.example")->found);
 	(void)str_copy(msg.domain, sizeof(msg.domain), "a.example");
 	assert_int_equal(queue_sts_get(fq, WORKER_ID, 1, &msg), ST_DENIED);
+	msg.what = MSG_STS_GET;			/* nor may it be read */
+	assert_int_equal(queue_sts_get(fq, WORKER_ID, 1, &msg), ST_DENIED);
+	fq_owns = true;
+	assert_false(get("a.example")->found);
 }
 
 /* A worker that repeats itself is no reason to write. */
@@ -349,6 +352,77 @@ test_damaged_row(void **state)
 	assert_false(stored("a.example"));
 }
 
+/* One that stands in the way of the sweep keeps nothing from being stored. */
+static void
+test_damaged_sweep(void **state)
+{
+	(void)state;
+	fetched("a.example", "1", 1000);
+	assert_true(queue_flush(fq));
+	run_sql("UPDATE sts_policy SET expires_s = -1");
+	log_init("t", LOG_TO_STDERR, LOG_LEVEL_ERROR);
+	fetched("b.example", "1", 1000);
+	assert_true(queue_flush(fq));
+	assert_true(stored("b.example"));
+}
+
+/* A spool that cannot be read does not know; it does not know of none. */
+static void
+test_unreadable(void **state)
+{
+	struct msg_sts msg = { .what = MSG_STS_GET };
+
+	(void)state;
+	fetched("a.example", "1", 1000);
+	assert_true(queue_flush(fq));
+	run_sql("ALTER TABLE sts_policy RENAME TO away");
+	fq_sts_clear();
+	(void)str_copy(msg.domain, sizeof(msg.domain), "a.example");
+	assert_int_equal(queue_sts_get(fq, WORKER_ID, 7, &msg), ST_OK);
+	assert_int_equal(fq_sts_count, 0);
+	run_sql("ALTER TABLE away RENAME TO sts_policy");
+	assert_non_null(get("a.example")->text);
+}
+
+/* Policies are kept, whatever else waits with them. */
+static void
+test_full_of_failures(void **state)
+{
+	char domain[40];
+
+	(void)state;
+	for (unsigned i = 0; i < 5000; i++) {
+		(void)snprintf(domain, sizeof(domain), "i%u.example", i);
+		failed(domain, 1, T0_S + 300);
+	}
+	fetched("a.example", "1", 1000);
+	assert_true(queue_flush(fq));
+	assert_true(stored("a.example"));
+	assert_false(stored("i0.example"));
+}
+
+/* What is too much goes as fast as it comes. */
+static void
+test_sweep_again(void **state)
+{
+	struct spool_sts row;
+	unsigned left = 0;
+	char domain[40];
+
+	(void)state;
+	fq_use_conf("mta-sts { cache-size = 10 }\n");
+	for (unsigned i = 0; i < 1200; i++) {
+		(void)snprintf(domain, sizeof(domain), "i%u.example", i);
+		failed(domain, 1, T0_S + 300);
+	}
+	fq_run_ms(4 * SOON_MS);
+	for (unsigned i = 0; i < 1200; i++) {
+		(void)snprintf(domain, sizeof(domain), "i%u.example", i);
+		left += spool_sts_get(fq_spool, domain, &row) == ST_OK;
+	}
+	assert_int_equal(left, 10);
+}
+
 /* A worker gone mad: what waits is bounded, by number and by size. */
 static void
 test_flood(void **state)
@@ -376,7 +450,8 @@ test_flood(void **state)
 	assert_false(stored("i5000.example"));
 }
 
-/* More domains than may be: the least recently used go. */
+/* More domains than may be: the least recently used go, but not those that
+ * were there first. */
 static void
 test_bound(void **state)
 {
@@ -390,9 +465,9 @@ test_bound(void **state)
 		clock_test_set(T0 + (i + 1) * 1000);
 	}
 	assert_true(queue_flush(fq));
-	assert_false(stored("h19.example"));
-	assert_true(stored("h20.example"));
-	assert_true(stored("h29.example"));
+	assert_true(stored("h00.example") && stored("h04.example"));
+	assert_false(stored("h05.example") || stored("h24.example"));
+	assert_true(stored("h25.example") && stored("h29.example"));
 }
 
 /* ---- fetching anew ---- */
@@ -525,6 +600,36 @@ test_list(void **state)
 	assert_int_equal(get("t.example")->list_mode, MSG_STS_LIST_NONE);
 }
 
+/* A new list under the old name counts once the old one has expired, for the
+ * first who asks. */
+static void
+test_list_renewed(void **state)
+{
+	char path[] = "/tmp/test-sts-list-XXXXXX", conf[200];
+	int fd = mkstemp(path);
+
+	(void)state;
+	assert_true(fd >= 0);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(ftruncate(fd, 0), 0);
+		assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+		assert_true(dprintf(fd, "{\"version\":\"0.1\",\"expires\":"
+			"%lld,\"policies\":{\"a.example\":{\"mode\":"
+			"\"enforce\",\"mxs\":[\"mx%d.example\"]}}}",
+			(long long)T0_S + (i + 1) * 1000, i) > 0);
+		if (i == 0) {
+			(void)snprintf(conf, sizeof(conf),
+				"mta-sts { lists = {\"%s\"} }\n", path);
+			fq_use_conf(conf);
+		}
+	}
+	(void)close(fd);
+	assert_string_equal(get("a.example")->list_mx[0], "mx0.example");
+	clock_test_set(T0 + 1000 * 1000);
+	assert_string_equal(get("a.example")->list_mx[0], "mx1.example");
+	assert_int_equal(unlink(path), 0);
+}
+
 static unsigned ended;
 static enum msg_sts_what ended_with;
 
@@ -611,10 +716,13 @@ main(void)
 		T(test_known), T(test_commit), T(test_failures),
 		T(test_times), T(test_denied), T(test_repeated),
 		T(test_forget), T(test_full), T(test_damaged_table),
-		T(test_damaged_row), T(test_flood), T(test_bound),
+		T(test_damaged_row), T(test_damaged_sweep),
+		T(test_unreadable), T(test_full_of_failures),
+		T(test_sweep_again), T(test_flood), T(test_bound),
 		T(test_refresh), T(test_refresh_many),
 		T(test_operator_refresh),
 		T(test_operator_refresh_lost), T(test_list),
+		T(test_list_renewed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

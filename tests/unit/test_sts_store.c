@@ -141,7 +141,7 @@ test_bounds(void **state)
 static void
 test_transaction(void **state)
 {
-	const struct spool_sts_bounds bounds = { 0, 0, 0 };
+	const struct spool_sts_bounds bounds = { .now_s = 1 };
 	struct spool *s = test_open(*state);
 	struct spool_sts a = row("a.example", 1, 2, 3), out[1], r;
 	char *const none = NULL;
@@ -319,6 +319,61 @@ test_sweep_excess(void **state)
 	sweep(s, 1, 2, 5 * n, 10, "a.example c.example");
 	sweep(s, 1, 2, 2 * n - 1, 10, "a.example");
 	sweep(s, 1, 0, 0, 10, "");
+	spool_close(&s);
+}
+
+/* Ten domains known for long; then somebody brings hundreds with policies, all
+ * used later: those that were there first, as far as used, do not go. */
+static void
+test_sweep_siege(void **state)
+{
+	struct spool *s = test_open(*state);
+	const struct spool_sts_bounds bounds = { .now_s = 1000,
+		.used_since_s = 50, .keep_domains = 20,
+		.keep_bytes = 1000000 };
+	struct spool_sts out[500], r;
+	char domain[32];
+	size_t n;
+
+	assert_int_equal(spool_begin(s), ST_OK);
+	for (int i = 0; i < 300; i++) {
+		(void)snprintf(domain, sizeof(domain), "d%03d.example", i);
+		r = row(domain, 0, 2000, i < 10 ? 100 : 200 + i);
+		/* Nobody has written to one of them for long. */
+		r.used_s = i == 5 ? 49 : r.used_s;
+		assert_int_equal(spool_sts_put(s, &r), ST_OK);
+	}
+	assert_int_equal(spool_sts_sweep(s, &bounds, out, 500, &n), ST_OK);
+	assert_int_equal(spool_commit(s), ST_OK);
+	assert_int_equal(n, 280);
+	check_all(s, "d000.example d001.example d002.example d003.example "
+		"d004.example d006.example d007.example d008.example "
+		"d009.example d289.example d290.example d291.example "
+		"d292.example d293.example d294.example d295.example "
+		"d296.example d297.example d298.example d299.example");
+	spool_close(&s);
+}
+
+/* Large texts go before small ones, whoever is used; and what has expired but
+ * is kept for its failure counts as no policy. */
+static void
+test_sweep_large(void **state)
+{
+	static char large[60000];
+	struct spool *s = test_open(*state);
+	struct spool_sts r = row("b.example", 0, 1000, 90);
+
+	put(s, row("a.example", 0, 1000, 10));
+	r.text = large;
+	r.text_len = sizeof(large);
+	put(s, r);
+	put(s, row("c.example", 0, 1000, 20));
+	sweep(s, 1, 10, 50000, 10, "a.example c.example");
+	r = row("d.example", 0, 500, 99);
+	r.failures = 1;
+	r.next_try_s = 9000;
+	put(s, r);
+	sweep(s, 600, 2, 50000, 10, "a.example c.example");
 	spool_close(&s);
 }
 
@@ -536,7 +591,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_put), T(test_bounds), T(test_transaction),
 		T(test_crash), T(test_due), T(test_sweep),
-		T(test_sweep_excess), T(test_list), T(test_damaged),
+		T(test_sweep_excess), T(test_sweep_siege),
+		T(test_sweep_large), T(test_list), T(test_damaged),
 		T(test_lists), T(test_from_older), T(test_step_alone),
 	};
 
