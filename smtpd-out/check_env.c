@@ -197,6 +197,18 @@ leave_root(const struct conf *conf)
 	(void)!setuid(pw->pw_uid);
 }
 
+bool
+check_confine(const struct conf *conf, char err[CONF_ERR_MAX])
+{
+	leave_root(conf);
+	if (!conf->sandbox || !sandbox_supported() ||
+	    sandbox_enter(SANDBOX_WORKER) == ST_OK)
+		return true;
+	(void)str_copy(err, CONF_ERR_MAX, "the kernel refuses the system call "
+		"filter (see \"sandbox\")");
+	return false;
+}
+
 struct check_env *
 check_env_new(const struct conf *conf, const struct check_options *options,
 	char err[CONF_ERR_MAX])
@@ -208,15 +220,8 @@ check_env_new(const struct conf *conf, const struct check_options *options,
 	if (env->options.host_ms == 0)
 		env->options.host_ms = CHECK_HOST_MS;
 	env->base = event_base_new();
-	if (env->base == NULL || !open_parts(env, err)) {
-		check_env_free(&env);
-		return NULL;
-	}
-	leave_root(conf);
-	if (conf->sandbox && sandbox_supported() &&
-	    sandbox_enter(SANDBOX_WORKER) != ST_OK) {
-		(void)str_copy(err, CONF_ERR_MAX, "the kernel refuses the "
-			"system call filter (see \"sandbox\")");
+	if (env->base == NULL || !open_parts(env, err) ||
+	    !check_confine(conf, err)) {
 		check_env_free(&env);
 		return NULL;
 	}

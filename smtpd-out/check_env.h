@@ -42,4 +42,7 @@ struct check_env *check_env_new(const struct conf *,
 	const struct check_options *, char err[CONF_ERR_MAX]);
 void check_env_free(struct check_env **);
 
+/* The same for what needs no such environment; before remote bytes come. */
+bool check_confine(const struct conf *, char err[CONF_ERR_MAX]) MUST_CHECK;
+
 #endif

@@ -21,6 +21,7 @@
 #include "smtpd-out/check_dns.h"
 #include "smtpd-out/check_many.h"
 #include "smtpd-out/cmd_check.h"
+#include "smtpd-out/cmd_starttls.h"
 
 #define NAMES_MAX 1000000	/* of one run */
 
@@ -30,6 +31,7 @@ struct check_args {
 	bool dns, json, no_connect;
 	unsigned verbose;
 	bool input;			/* names from standard input */
+	struct starttls_args starttls;
 };
 
 struct names {
@@ -42,11 +44,17 @@ usage(void)
 {
 	(void)fprintf(stderr,
 		"usage: smtpd-out check [OPTIONS] DOMAIN|ADDRESS ... | -\n"
-		"       smtpd-out check [OPTIONS] --dns NAME TYPE\n\n"
+		"       smtpd-out check [OPTIONS] --dns NAME TYPE\n"
+		"       smtpd-out check [OPTIONS] --starttls PROTOCOL "
+		"HOST[:PORT]\n\n"
 		"  -c, --from FILE   this configuration\n"
+		"  --dane            with --starttls: demand that TLSA "
+		"records fit\n"
 		"  --json            one object for each domain\n"
 		"  --mx HOST         this one of its mail hosts alone\n"
 		"  --no-connect      DNS and policies, without live tests\n"
+		"  --pkix NAME       with --starttls: demand a certificate "
+		"for NAME\n"
 		"  -v                more; twice: the dialogue, too\n");
 	return EX_USAGE;
 }
@@ -239,6 +247,28 @@ run_domains(struct check_args *args, char **argv, int argc)
 	return code;
 }
 
+/* ---- other services ---- */
+
+static int
+run_starttls(const struct check_args *args, char **argv, int argc)
+{
+	const struct check_style style = { .colour = colours(),
+		.verbose = args->verbose > 0 };
+	struct conf *conf;
+	int code;
+
+	if (argc != 1)
+		return usage();
+	code = cmd_starttls_check(&args->starttls, argv[0]);
+	if (code >= 0)
+		return code;
+	conf = conf_load(args->conf_path);
+	code = conf == NULL ? EX_CONFIG : cmd_starttls(conf, &args->starttls,
+		argv[0], args->json, &style);
+	conf_free(&conf);
+	return code;
+}
+
 /* ---- options ---- */
 
 static bool
@@ -260,6 +290,15 @@ take_option(struct check_args *args, int opt)
 	case 'n':
 		args->no_connect = true;
 		break;
+	case 'p':
+		args->starttls.pkix = optarg;
+		break;
+	case 's':
+		args->starttls.protocol = optarg;
+		break;
+	case 't':
+		args->starttls.dane = true;
+		break;
 	case 'v':
 		args->verbose++;
 		break;
@@ -273,11 +312,14 @@ int
 cmd_check(int argc, char **argv)
 {
 	static const struct option options[] = {
+		{ "dane", no_argument, NULL, 't' },
 		{ "dns", no_argument, NULL, 'd' },
 		{ "from", required_argument, NULL, 'c' },
 		{ "json", no_argument, NULL, 'j' },
 		{ "mx", required_argument, NULL, 'm' },
 		{ "no-connect", no_argument, NULL, 'n' },
+		{ "pkix", required_argument, NULL, 'p' },
+		{ "starttls", required_argument, NULL, 's' },
 		{ "verbose", no_argument, NULL, 'v' },
 		{ NULL, 0, NULL, 0 }
 	};
@@ -292,6 +334,10 @@ cmd_check(int argc, char **argv)
 	(void)signal(SIGPIPE, SIG_IGN);
 	argc -= optind;
 	argv += optind;
+	if (args.starttls.protocol != NULL)
+		return run_starttls(&args, argv, argc);
+	if (args.starttls.dane || args.starttls.pkix != NULL)
+		return usage();
 	if (!args.dns)
 		return run_domains(&args, argv, argc);
 	return argc == 2 ? run_dns(&args, argv[0], argv[1]) : usage();

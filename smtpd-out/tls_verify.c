@@ -72,8 +72,27 @@ apply_names(SSL *ssl, const struct demand *d)
 	return true;
 }
 
+/* Usages 0 and 1 want a chain to a known authority as well (RFC 6698 2.1.1);
+ * mail to MX hosts never has them (RFC 7672 3.1.3), other services may. */
 static bool
-apply_dane(SSL *ssl, const struct demand *d)
+apply_authorities(SSL *ssl, const struct demand *d,
+	const struct tls_setting *set)
+{
+	X509_STORE *store;
+
+	for (size_t i = 0; i < d->tlsa_count; i++) {
+		if (d->tlsa[i].usage > 1)
+			continue;
+		store = tls_stores_get(set->stores, d->ca_file != NULL ?
+			d->ca_file : set->conf->ca_file);
+		return store != NULL && SSL_set1_verify_cert_store(ssl,
+			store) == 1;
+	}
+	return true;
+}
+
+static bool
+apply_dane(SSL *ssl, const struct demand *d, const struct tls_setting *set)
 {
 	size_t accepted = 0;
 
@@ -91,7 +110,7 @@ apply_dane(SSL *ssl, const struct demand *d)
 		accepted += rc > 0;
 	}
 	ERR_clear_error();	/* of records it did not take */
-	if (accepted == 0)
+	if (accepted == 0 || !apply_authorities(ssl, d, set))
 		return false;
 	SSL_set_verify(ssl, SSL_VERIFY_PEER, NULL);
 	return apply_names(ssl, d);
@@ -151,7 +170,7 @@ apply_level(SSL *ssl, const struct demand *d, const struct tls_setting *set)
 {
 	switch (d->level) {
 	case DEMAND_DANE:
-		return apply_dane(ssl, d);
+		return apply_dane(ssl, d, set);
 	case DEMAND_PKIX:
 		return apply_pkix(ssl, d, set);
 	case DEMAND_FINGERPRINT:

@@ -12,7 +12,7 @@ import re
 import lab_ns
 import tap
 
-SCHEMA = os.path.join(lab_ns.TOP, "tests", "schema", "check.json")
+SCHEMAS = os.path.join(lab_ns.TOP, "tests", "schema")
 
 
 def chain(lab, pair):
@@ -25,13 +25,13 @@ def chain(lab, pair):
     return whole
 
 
-def valid(document):
+def valid(document, schema="check.json"):
     """By the schema that is kept."""
     try:
         import jsonschema
     except ImportError:
         return
-    with open(SCHEMA) as f:
+    with open(os.path.join(SCHEMAS, schema)) as f:
         jsonschema.validate(document, json.load(f),
                             cls=jsonschema.Draft7Validator)
 

@@ -29,7 +29,8 @@ GATE4, GATE6 = "192.0.2.1", "2001:db8:25::1"
 CLONE_NEWNET = 0x40000000
 
 USERS = ("postfix", "nsd", "unbound", "Debian-exim", "smtpd-out", "mailbox",
-         "opensmtpd", "opensmtpq")
+         "opensmtpd", "opensmtpq", "dovecot", "dovenull", "postgres",
+         "prosody")
 GROUPS = ("postdrop",)
 
 
