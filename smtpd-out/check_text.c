@@ -4,6 +4,7 @@
  */
 #include "config.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,8 @@
 #include "smtpd-out/check_words.h"
 
 #define LABEL_WIDTH 12
+#define INDENT (LABEL_WIDTH + 2)
+#define LINE_BYTES_MAX 8192
 #define DAY_S INT64_C(86400)
 #define SOON_S (14 * DAY_S)	/* a certificate that ends */
 #define DATA_SHOWN 16		/* bytes of a TLSA record, unless verbose */
@@ -25,9 +28,45 @@ struct page {
 	const struct check_style *style;
 	struct buf *out;
 	int64_t now_s;
+	size_t column;
 };
 
 /* ---- rows ---- */
+
+/* Columns of a text, as far as one per character goes. */
+static size_t
+columns(const char *text, size_t len)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < len; i++)
+		count += ((unsigned char)text[i] & 0xc0) != 0x80;
+	return count;
+}
+
+/* Text with the spaces before its words; a word that finds no room begins a
+ * new line below the row. */
+static void
+flow(struct page *p, const char *text)
+{
+	while (*text != '\0') {
+		size_t gap = strspn(text, " ");
+		size_t len = gap + strcspn(text + gap, " ");
+		size_t wide = columns(text, len);
+
+		if (p->style->width > 0 && gap > 0 && p->column + wide >
+		    p->style->width && p->column > INDENT) {
+			(void)!buf_printf(p->out, "\n%*s", INDENT, "");
+			p->column = INDENT;
+			text += gap;
+			len -= gap;
+			wide -= gap;
+		}
+		(void)!buf_put(p->out, text, len);
+		p->column += wide;
+		text += len;
+	}
+}
 
 static void
 put(struct page *p, enum tone tone, const char *text)
@@ -36,8 +75,36 @@ put(struct page *p, enum tone tone, const char *text)
 		"\033[31m", "\033[2m", "\033[1m" };
 	bool paint = p->style->colour && tone != TONE_NONE;
 
-	(void)!buf_printf(p->out, "%s%s%s", paint ? codes[tone] : "", text,
-		paint ? "\033[0m" : "");
+	if (paint)
+		(void)!buf_puts(p->out, codes[tone]);
+	flow(p, text);
+	if (paint)
+		(void)!buf_puts(p->out, "\033[0m");
+}
+
+static void putf(struct page *, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
+static void
+putf(struct page *p, const char *fmt, ...)
+{
+	struct buf text;
+	va_list ap;
+
+	buf_init(&text, LINE_BYTES_MAX);
+	va_start(ap, fmt);
+	if (buf_vprintf(&text, fmt, ap) == ST_OK && buf_put(&text, "", 1) ==
+	    ST_OK)
+		put(p, TONE_NONE, (const char *)buf_data(&text));
+	va_end(ap);
+	buf_clear(&text);
+}
+
+static void
+end(struct page *p)
+{
+	(void)!buf_puts(p->out, "\n");
+	p->column = 0;
 }
 
 static void
@@ -47,12 +114,6 @@ label(struct page *p, const char *name)
 
 	(void)snprintf(text, sizeof(text), "  %-*s", LABEL_WIDTH, name);
 	put(p, TONE_DIM, text);
-}
-
-static void
-end(struct page *p)
-{
-	(void)!buf_puts(p->out, "\n");
 }
 
 static void
@@ -96,10 +157,8 @@ date(int64_t unix_s, bool with_time, char out[32])
 static void
 put_list(struct page *p, char *const *list, size_t count)
 {
-	for (size_t i = 0; i < count; i++) {
-		put(p, TONE_NONE, i > 0 ? ", " : "");
-		put(p, TONE_NONE, list[i]);
-	}
+	for (size_t i = 0; i < count; i++)
+		putf(p, "%s%s", i > 0 ? ", " : "", list[i]);
 }
 
 /* ---- the verdict ---- */
@@ -136,7 +195,7 @@ say_mx(struct page *p, const struct check_facts *f)
 		return;
 	label(p, "MX");
 	if (l->result == DNS_FOUND) {
-		(void)!buf_printf(p->out, "%zu record%s", f->mx_total,
+		putf(p, "%zu record%s", f->mx_total,
 			f->mx_total == 1 ? "" : "s");
 	} else {
 		put(p, l->result == DNS_LATER ? TONE_BAD : TONE_NONE,
@@ -148,14 +207,16 @@ say_mx(struct page *p, const struct check_facts *f)
 	end(p);
 	for (size_t i = 0; i < f->mx_count; i++) {
 		label(p, "");
-		(void)!buf_printf(p->out, "%5u %s\n", f->mx[i].preference,
+		putf(p, "%5u %s", f->mx[i].preference,
 			f->mx[i].host[0] == '\0' ? ". (takes no mail)" :
 			f->mx[i].host);
+		end(p);
 	}
 	for (size_t i = 0; p->style->verbose && i < f->zone_count; i++) {
 		label(p, i == 0 ? "zones" : "");
-		(void)!buf_printf(p->out, "%-28s %s\n", f->zones[i].name,
+		putf(p, "%-28s %s", f->zones[i].name,
 			f->zones[i].text);
+		end(p);
 	}
 }
 
@@ -169,7 +230,7 @@ say_policy(struct page *p, const struct sts_policy *policy)
 		put_list(p, policy->mx, policy->mx_count > 8 &&
 			!p->style->verbose ? 8 : policy->mx_count);
 	}
-	(void)!buf_printf(p->out, ", max_age %lld",
+	putf(p, ", max_age %lld",
 		(long long)policy->max_age_s);
 }
 
@@ -185,7 +246,7 @@ say_view(struct page *p, const struct check_sts *s)
 		put(p, TONE_BAD, v->later.text);
 	} else if (v->what == STS_VIEW_POLICY) {
 		say_policy(p, v->policy);
-		(void)!buf_printf(p->out, " (%s)",
+		putf(p, " (%s)",
 			sts_source_name(v->source));
 	} else {
 		put(p, TONE_NONE, "none in force");
@@ -194,7 +255,8 @@ say_view(struct page *p, const struct check_sts *s)
 	if (v->failure != TLS_FAILURE_NONE) {
 		label(p, "");
 		put(p, TONE_BAD, tls_failure_name(v->failure));
-		(void)!buf_printf(p->out, ": %s\n", v->reason);
+		putf(p, ": %s", v->reason);
+		end(p);
 	}
 }
 
@@ -207,7 +269,7 @@ say_sts(struct page *p, const struct check_facts *f)
 		return;
 	label(p, "MTA-STS");
 	if (s->finding == STS_FINDING_RECORD)
-		(void)!buf_printf(p->out, "record with id %s", s->record_id);
+		putf(p, "record with id %s", s->record_id);
 	else if (s->finding == STS_FINDING_NONE)
 		put(p, TONE_NONE, "no record");
 	else
@@ -222,7 +284,7 @@ say_sts(struct page *p, const struct check_facts *f)
 	if (s->live != NULL)
 		say_policy(p, s->live);
 	else
-		(void)!buf_printf(p->out, "%s: %s",
+		putf(p, "%s: %s",
 			tls_failure_name(s->live_failure), s->live_why);
 	end(p);
 }
@@ -241,10 +303,8 @@ say_tlsrpt(struct page *p, const struct check_facts *f)
 			"nobody asks for reports" : t->why);
 	}
 	for (size_t i = 0; t->record != NULL && i < t->record->rua_count;
-	    i++) {
-		put(p, TONE_NONE, i > 0 ? ", " : "");
-		put(p, TONE_NONE, t->record->rua[i].uri);
-	}
+	    i++)
+		putf(p, "%s%s", i > 0 ? ", " : "", t->record->rua[i].uri);
 	end(p);
 }
 
@@ -257,13 +317,13 @@ say_rules(struct page *p, const struct check_facts *f)
 		const struct check_rule *r = &f->rules[i];
 
 		label(p, i == 0 ? "local rule" : "");
-		(void)!buf_printf(p->out, "%s \"%s\": tls = %s%s", r->of_host ?
+		putf(p, "%s \"%s\": tls = %s%s", r->of_host ?
 			"host" : "destination", r->match,
 			check_rule_tls(r->tls), r->override ? " override" :
 			"");
 		if (r->until_s != 0) {
 			date(r->until_s - 1, false, until);
-			(void)!buf_printf(p->out, " until %s", until);
+			putf(p, " until %s", until);
 		}
 		if (r->expired)
 			put(p, TONE_WARN, " (over: it does not count)");
@@ -287,7 +347,7 @@ say_queue(struct page *p, const struct check_queue *q)
 	if (q->waiting + q->held + q->active == 0) {
 		put(p, TONE_NONE, "nothing waits");
 	} else {
-		(void)!buf_printf(p->out, "%s%llu waiting, %llu held, %llu "
+		putf(p, "%s%llu waiting, %llu held, %llu "
 			"being tried", q->more ? "more than " : "",
 			(unsigned long long)q->waiting,
 			(unsigned long long)q->held,
@@ -295,7 +355,7 @@ say_queue(struct page *p, const struct check_queue *q)
 	}
 	if (q->next_s != 0) {
 		date(q->next_s, true, next);
-		(void)!buf_printf(p->out, "; next attempt %s", next);
+		putf(p, "; next attempt %s", next);
 	}
 	end(p);
 	if (q->last_error[0] != '\0')
@@ -319,7 +379,8 @@ say_dates(struct page *p, const struct cert_info *c)
 	put(p, tone, from);
 	put(p, tone, " to ");
 	put(p, tone, to);
-	(void)!buf_printf(p->out, ", key %s, %s\n", c->key, c->signature);
+	putf(p, ", key %s, %s", c->key, c->signature);
+	end(p);
 }
 
 static void
@@ -339,7 +400,7 @@ say_cert(struct page *p, const struct cert_info *c, bool first)
 		put(p, TONE_NONE, "for ");
 		put_list(p, c->names, shown);
 		if (shown < c->name_total)
-			(void)!buf_printf(p->out, " and %zu more",
+			putf(p, " and %zu more",
 				c->name_total - shown);
 		end(p);
 	}
@@ -348,9 +409,11 @@ say_cert(struct page *p, const struct cert_info *c, bool first)
 	if (!first && !p->style->verbose)
 		return;
 	label(p, "");
-	(void)!buf_printf(p->out, "SHA-256 %s\n", c->print);
+	putf(p, "SHA-256 %s", c->print);
+	end(p);
 	label(p, "");
-	(void)!buf_printf(p->out, "of key  %s\n", c->key_print);
+	putf(p, "of key  %s", c->key_print);
+	end(p);
 }
 
 static void
@@ -360,7 +423,7 @@ say_tls(struct page *p, const struct cert_report *r)
 	if (r->protocol[0] == '\0')
 		put(p, TONE_BAD, "no handshake");
 	else
-		(void)!buf_printf(p->out, "%s, %s%s%s", r->protocol, r->cipher,
+		putf(p, "%s, %s%s%s", r->protocol, r->cipher,
 			r->group[0] != '\0' ? ", " : "", r->group);
 	end(p);
 	for (size_t i = 0; i < r->count; i++)
@@ -373,7 +436,7 @@ say_tls(struct page *p, const struct cert_report *r)
 		"none that is known vouches for ");
 	put(p, TONE_NONE, r->pkix_name);
 	if (r->pkix != TLS_FAILURE_NONE)
-		(void)!buf_printf(p->out, ": %s", r->pkix_text);
+		putf(p, ": %s", r->pkix_text);
 	end(p);
 }
 
@@ -397,7 +460,7 @@ say_tlsa_record(struct page *p, const struct check_tlsa *t)
 	char *data = check_hex(t->data, len);
 
 	label(p, "");
-	(void)!buf_printf(p->out, "%u %u %u %s%s  ", t->usage, t->selector,
+	putf(p, "%u %u %u %s%s  ", t->usage, t->selector,
 		t->matching, data, len < t->len ? "..." : "");
 	put(p, usable ? TONE_NONE : TONE_WARN, usable ? "usable" : t->secure ?
 		dane_fault_text(t->fault) : "ignored: not signed");
@@ -440,10 +503,8 @@ say_addresses(struct page *p, const struct check_host *h)
 		!h->aaaa.asked ? &h->a : &h->aaaa;
 
 	label(p, "addresses");
-	for (size_t i = 0; i < h->addr_count; i++) {
-		put(p, TONE_NONE, i > 0 ? ", " : "");
-		put(p, TONE_NONE, h->addrs[i]);
-	}
+	for (size_t i = 0; i < h->addr_count; i++)
+		putf(p, "%s%s", i > 0 ? ", " : "", h->addrs[i]);
 	if (h->addr_count == 0)
 		put(p, TONE_BAD, "none");
 	if (l->asked)
@@ -463,7 +524,7 @@ say_demand(struct page *p, const struct check_facts *f,
 	if (h->demand == NULL) {
 		put(p, TONE_BAD, h->skipped.text);
 	} else {
-		(void)!buf_printf(p->out, "%s (%s)", demand_level_name(
+		putf(p, "%s (%s)", demand_level_name(
 			h->demand->level), demand_why_name(h->rule));
 		if (h->demand->name_count > 0) {
 			put(p, TONE_NONE, ", for ");
@@ -481,8 +542,9 @@ say_demand(struct page *p, const struct check_facts *f,
 	if (check_watched(h, &why) != TLS_FAILURE_NONE) {
 		label(p, "");
 		put(p, TONE_WARN, tls_failure_name(check_watched(h, &why)));
-		(void)!buf_printf(p->out, " by the MTA-STS policy, which does "
-			"not decide here: %s\n", why);
+		putf(p, " by the MTA-STS policy, which does "
+			"not decide here: %s", why);
+		end(p);
 	}
 }
 
@@ -495,7 +557,7 @@ say_times(struct page *p, const struct check_session *s)
 	for (unsigned i = 0; i < CHECK_PHASES; i++) {
 		if (s->ms[i] < 0)
 			continue;
-		(void)!buf_printf(p->out, "%s%s %lld ms", between,
+		putf(p, "%s%s %lld ms", between,
 			check_phase_name(i), (long long)s->ms[i]);
 		between = ", ";
 	}
@@ -533,7 +595,7 @@ say_session(struct page *p, const struct check_session *s)
 	put(p, s->up ? TONE_GOOD : TONE_BAD, s->up ? "takes mail" :
 		s->why.text);
 	if (!s->up && s->why.tls_failure != TLS_FAILURE_NONE)
-		(void)!buf_printf(p->out, " (%s)", tls_failure_name(
+		putf(p, " (%s)", tls_failure_name(
 			s->why.tls_failure));
 	end(p);
 }
@@ -545,7 +607,7 @@ say_host(struct page *p, const struct check_facts *f,
 	end(p);
 	put(p, TONE_STRONG, h->name);
 	if (!f->relay && h->name[0] != '[')
-		(void)!buf_printf(p->out, ", preference %u", h->preference);
+		putf(p, ", preference %u", h->preference);
 	end(p);
 	say_addresses(p, h);
 	say_tlsa(p, h);
@@ -577,10 +639,12 @@ check_text(const struct check_facts *f, const struct check_verdict *v,
 	say_tlsrpt(&p, f);
 	say_rules(&p, f);
 	say_queue(&p, &f->queue);
-	if (p.style->verbose)
-		(void)!buf_printf(out, "  %-*sDNS %lld ms, in all %lld ms\n",
-			LABEL_WIDTH, "times", (long long)f->dns_ms,
+	if (style->verbose) {
+		label(&p, "times");
+		putf(&p, "DNS %lld ms, in all %lld ms", (long long)f->dns_ms,
 			(long long)f->total_ms);
+		end(&p);
+	}
 	for (size_t i = 0; i < f->host_count; i++)
 		say_host(&p, f, &f->hosts[i]);
 }

@@ -12,6 +12,7 @@
 
 struct check_style {
 	bool colour;
+	size_t width;		/* columns to break lines at; 0: never */
 	bool verbose;		/* every link, certificate and number */
 };
 

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -188,6 +189,20 @@ colours(void)
 		(term == NULL || strcmp(term, "dumb") != 0);
 }
 
+#define WIDTH_MIN 60		/* narrower is not worth it */
+
+/* Of the terminal; 0: it is none. */
+static size_t
+width(void)
+{
+	struct winsize size = { .ws_col = 0 };
+
+	if (!isatty(STDOUT_FILENO) || ioctl(STDOUT_FILENO, TIOCGWINSZ,
+	    &size) != 0 || size.ws_col == 0)
+		return 0;
+	return size.ws_col < WIDTH_MIN ? WIDTH_MIN : size.ws_col;
+}
+
 static int
 check_names(const struct check_args *args, const struct conf *conf,
 	const struct names *n)
@@ -196,7 +211,8 @@ check_names(const struct check_args *args, const struct conf *conf,
 		.json = args->json,
 		.one_line = args->input || n->count > 1,
 		.progress = n->count > 1 && isatty(STDERR_FILENO),
-		.style = { .colour = colours(), .verbose = args->verbose > 0 },
+		.style = { .colour = colours(), .width = width(),
+			.verbose = args->verbose > 0 },
 	};
 	struct check_options options = { .connect = !args->no_connect };
 	char mx[STR_DOMAIN_MAX], err[CONF_ERR_MAX] = "";

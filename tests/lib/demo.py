@@ -192,13 +192,15 @@ It is all still up, in %s:
   its log            %s
   configuration      %s
   the queue          %s queue -c %s list
+  explanations       %s check -c %s attacked.test
   send more          %s submit -c %s -f %s ann@good.test <FILE
                      (or by SMTP inside: 127.0.0.1 port %d)
   mailboxes          %s/DOMAIN/USER/new
   Postfix's log      %s
   end it             ./demo --stop
 """ % (net.dir, outside, daemon.log_file, daemon.config, daemon.program,
-       daemon.config, daemon.program, daemon.config, SENDER,
+       daemon.config, daemon.program, daemon.config, daemon.program,
+       daemon.config, SENDER,
        lab_daemon.PORT, postfix.mail, postfix.log_file))
 
 

@@ -301,8 +301,8 @@ test_sts(void **state)
 static void
 print_both(const struct check_facts *f, size_t room)
 {
-	const struct check_style styles[] = { { false, false },
-		{ true, true } };
+	const struct check_style styles[] = { { .colour = false },
+		{ .colour = true, .verbose = true, .width = 70 } };
 	struct check_verdict v;
 	struct buf out;
 	json_t *o;
@@ -379,6 +379,30 @@ test_printing(void **state)
 	check_facts_free(&f);
 }
 
+/* Lines end where a terminal does, but for words that are longer. */
+static void
+test_width(void **state)
+{
+	const struct check_style style = { .width = 80 };
+	struct check_facts *f = full_facts();
+	struct check_verdict v;
+	struct buf out;
+	char *text, *rest, *line;
+
+	(void)state;
+	check_verdict(f, &v);
+	buf_init(&out, CHECK_REPORT_MAX);
+	check_text(f, &v, &style, &out);
+	text = xstrndup((const char *)buf_data(&out), out.len);
+	rest = text;
+	while ((line = strsep(&rest, "\n")) != NULL)
+		if (strlen(line) > 80)
+			fail_msg("%zu columns: %s", strlen(line), line);
+	free(text);
+	buf_clear(&out);
+	check_facts_free(&f);
+}
+
 static void
 test_words(void **state)
 {
@@ -403,6 +427,7 @@ main(void)
 		cmocka_unit_test(test_untested),
 		cmocka_unit_test(test_sts),
 		cmocka_unit_test(test_printing),
+		cmocka_unit_test(test_width),
 		cmocka_unit_test(test_words),
 	};
 
