@@ -17,6 +17,7 @@
 
 #define AGAIN_MS 30000		/* after a fault of the spool */
 #define WAITING_MAX 20000	/* days and domains in memory */
+#define WAITING_BYTES_MAX (32U << 20)
 #define SAVE_SLICE 200		/* of them in one commit: others wait */
 #define NEXT_SLICE_MS 20
 #define SWEEP_MS 3600000
@@ -72,6 +73,7 @@ pending_free(struct queue_report *r, struct report_pending *p)
 {
 	TAILQ_REMOVE(&r->pending, p, link);
 	(void)table_remove(r->by_key, &p->key, sizeof(p->key));
+	r->bytes -= p->bytes;
 	tlsrpt_report_clear(&p->report);
 	free(p);
 }
@@ -81,6 +83,27 @@ pending_clear(struct queue_report *r)
 {
 	while (!TAILQ_EMPTY(&r->pending))
 		pending_free(r, TAILQ_FIRST(&r->pending));
+}
+
+static size_t
+text_bytes(const char *text)
+{
+	return text == NULL ? 0 : strlen(text);
+}
+
+/* What an event adds at most, roughly. */
+static size_t
+event_bytes(const struct tlsrpt_event *e)
+{
+	const struct tlsrpt_policy *p = &e->policy;
+	size_t n = sizeof(*e) + text_bytes(e->failure.info) +
+		text_bytes(e->failure.mx_helo) + text_bytes(p->domain);
+
+	for (size_t i = 0; i < p->string_count; i++)
+		n += text_bytes(p->strings[i]);
+	for (size_t i = 0; i < p->mx_host_count; i++)
+		n += text_bytes(p->mx_hosts[i]);
+	return n;
 }
 
 static void
@@ -107,11 +130,15 @@ queue_tlsrpt(struct queue *q, uint64_t worker, const struct msg_tlsrpt *msg)
 		const struct tlsrpt_event *e = &msg->events[i];
 		struct report_pending *p = pending_get(r, day_of(e, now_s),
 			e->domain);
+		size_t bytes = event_bytes(e);
 
-		if (p == NULL)
+		if (p == NULL || r->bytes + bytes > WAITING_BYTES_MAX) {
 			overflow(r, e->domain);
-		else
-			tlsrpt_report_add(&p->report, e);
+			continue;
+		}
+		tlsrpt_report_add(&p->report, e);
+		p->bytes += bytes;
+		r->bytes += bytes;
 	}
 	if (!TAILQ_EMPTY(&r->pending) && !r->save &&
 	    !event_pending(r->save_ev, EV_TIMEOUT, NULL))

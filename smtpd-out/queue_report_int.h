@@ -22,6 +22,7 @@ struct report_pending {
 	TAILQ_ENTRY(report_pending) link;
 	struct report_key key;
 	struct tlsrpt_report report;
+	size_t bytes;			/* of texts that were added */
 	bool applied;			/* in the transaction under way */
 };
 
@@ -37,6 +38,7 @@ struct report_flight {
 struct queue_report {
 	/* queue_report.c */
 	TAILQ_HEAD(, report_pending) pending;
+	size_t bytes;			/* of all of them */
 	struct table *by_key;		/* day and domain, as counted */
 	int64_t day_s;			/* of which ...; -1: not known */
 	size_t day_domains;		/* so many have a row */
