@@ -262,6 +262,22 @@ deliveries_stop(struct deliveries *all)
 	event_active(all->reap_ev, EV_TIMEOUT, 0);
 }
 
+static void
+pump_dest(void *value, void *arg)
+{
+	(void)arg;
+	dest_pump(value);
+}
+
+void
+deliveries_limits(struct deliveries *all)
+{
+	if (all->stopping)
+		return;
+	pool_limits(all);
+	table_each(all->dests, pump_dest, NULL);
+}
+
 size_t
 deliveries_jobs(const struct deliveries *all)
 {

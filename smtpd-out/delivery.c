@@ -15,6 +15,8 @@
 #include "smtpd-out/delivery_int.h"
 #include "smtpd-out/host_memory.h"
 
+#define TURNED_AWAY_MAX 4	/* while others are served */
+
 static void next_host(struct delivery *);
 
 /* ---- the end of a job ---- */
@@ -250,7 +252,6 @@ take_next(struct link *l)
 	wait_idle(l);
 	/* Jobs of another kind need a session of their own. */
 	dest_pump(dest);
-	dest_make_room(dest);
 }
 
 static void
@@ -308,6 +309,27 @@ closed_outcome(const struct link *l, const struct outcome *why)
 	return l->dest->all->stopping ? none : outcome_local("session ended");
 }
 
+/* No more sessions than there are: then it waits for one of these. */
+static bool
+turned_away(const struct link *l, const struct outcome *why)
+{
+	return !l->was_ready && l->at->links > 0 && l->job->route != NULL &&
+		why->verdict == VERDICT_LATER &&
+		(why->stage == STAGE_CONNECT || why->stage == STAGE_BANNER) &&
+		l->job->turned_away < TURNED_AWAY_MAX;
+}
+
+static void
+try_again_there(struct link *l)
+{
+	struct delivery *d = l->job;
+
+	l->job = NULL;
+	d->turned_away++;
+	d->host = l->host;
+	next_host(d);
+}
+
 static void
 job_lost_session(struct link *l, const struct outcome *why, bool tls_failed)
 {
@@ -317,6 +339,10 @@ job_lost_session(struct link *l, const struct outcome *why, bool tls_failed)
 
 	if (stale(l, why)) {
 		start_over(l);
+		return;
+	}
+	if (!d->dest->all->stopping && turned_away(l, why)) {
+		try_again_there(l);
 		return;
 	}
 	if (o.verdict != VERDICT_NONE)

@@ -43,6 +43,8 @@ void deliveries_add(struct deliveries *, uint64_t job_id, struct msg_job *,
 void deliveries_stop(struct deliveries *);
 
 size_t deliveries_jobs(const struct deliveries *);
+/* session_env.limits have changed. */
+void deliveries_limits(struct deliveries *);
 
 /* Pure: how a new outcome for a recipient combines with an earlier one of
  * this attempt, and whether another host may still change it.  A refusal that

@@ -57,6 +57,7 @@ struct delivery {
 	TAILQ_ENTRY(delivery) wait_link;
 	struct host_policy_result *need;	/* of that host; or NULL */
 	unsigned stale;			/* open sessions that died under it */
+	unsigned turned_away;		/* while other sessions were open */
 	bool probe;			/* of a destination that was down */
 	struct session_txn txn;
 	struct session_rcpt *txn_rcpts;

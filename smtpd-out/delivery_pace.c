@@ -25,6 +25,9 @@ dest_limits(struct dest *dest)
 		return;
 	limits_get(dest->all->limits, dest->name, &dest->bounds);
 	dest->generation = now;
+	/* Places taken at another rate. */
+	dest->slot = (struct pace_slot){ .taken = false };
+	dest->rate.next_ns = 0;
 }
 
 size_t

@@ -123,6 +123,9 @@ take_limits(struct pool_host *h)
 		return;
 	limits_get_host(h->all->limits, h->name, &h->bounds);
 	h->generation = now;
+	/* Places taken at another rate. */
+	h->slot = (struct pace_slot){ .taken = false };
+	h->rate.next_ns = 0;
 }
 
 static void
@@ -211,10 +214,8 @@ pool_gone(struct link *l)
 	l->gone = true;
 	l->at->links--;
 	l->dest->all->open--;
-	if (l->was_ready) {
-		l->at->ready--;
+	if (l->was_ready)
 		l->dest->ready--;
-	}
 	pump_soon(l->at);
 	feed_starved(l->dest->all);
 }
@@ -226,7 +227,6 @@ pool_ready(struct link *l)
 
 	if (!l->was_ready) {
 		l->was_ready = true;
-		h->ready++;
 		l->dest->ready++;
 	}
 	if (pace_good(&h->pace, (unsigned)h->links))
@@ -249,7 +249,8 @@ host_down(struct pool_host *h, const struct outcome *why)
 {
 	int64_t now_ms = clock_mono_ms();
 
-	if (h->ready > 0 || pace_is_down(&h->pace, now_ms))
+	/* Others that are under way will tell. */
+	if (h->links > 0 || pace_is_down(&h->pace, now_ms))
 		return;
 	pace_down(&h->pace, &h->all->env->conf->retry, now_ms);
 	if (h->down == NULL)
@@ -466,6 +467,19 @@ pool_enter(struct delivery *d, struct host_policy_result *result)
 	d->at = h;
 	TAILQ_INSERT_TAIL(&h->waiting, d, wait_link);
 	pool_pump(h);
+}
+
+static void
+limits_changed(void *value, void *arg)
+{
+	(void)arg;
+	pump_soon(value);
+}
+
+void
+pool_limits(struct deliveries *all)
+{
+	table_each(all->hosts, limits_changed, NULL);
 }
 
 static void

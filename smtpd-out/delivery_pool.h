@@ -24,7 +24,7 @@ struct pool_host {
 	struct deliveries *all;
 	struct link_list idle;		/* last used first */
 	TAILQ_HEAD(, delivery) waiting;
-	size_t links, ready;		/* open; of these, got ready */
+	size_t links;			/* open */
 	struct pace pace;
 	struct pace_rate rate;
 	struct pace_slot slot;
@@ -59,6 +59,7 @@ void pool_busy(struct link *);	/* off the lists of the idle */
 void pool_gone(struct link *);
 void pool_closed(struct link *, const struct outcome *why);
 void pool_pump(struct pool_host *);
+void pool_limits(struct deliveries *);	/* they have changed */
 void pool_stop(struct deliveries *);
 void pool_free(struct deliveries *);
 void pool_sweep(struct deliveries *);

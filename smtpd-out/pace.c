@@ -9,6 +9,8 @@
 
 #define NS_PER_MS 1000000
 #define AT_ONCE_NS ((int64_t)100 * NS_PER_MS)
+#define GROW_AFTER 3		/* successes */
+#define CAREFUL_ROUNDS 10
 #define FORGET_MS 600000	/* a window that nobody has used since */
 
 static unsigned
@@ -43,13 +45,18 @@ pace_good(struct pace *p, unsigned in_use)
 	p->failures = 0;
 	if (was_down) {
 		p->window = PACE_FIRST;
+		p->careful = false;
+		p->credit = 0;
 		return true;
 	}
 	p->window = n;
-	if (in_use < n)
+	if (in_use < n || n >= UINT_MAX / CAREFUL_ROUNDS)
 		return false;
-	if (n < UINT_MAX / 2)
+	p->credit++;
+	if (p->credit >= (p->careful ? CAREFUL_ROUNDS * n : GROW_AFTER)) {
 		p->window = n + 1;
+		p->credit = 0;
+	}
 	return false;
 }
 
@@ -59,6 +66,8 @@ pace_bad(struct pace *p)
 	unsigned n = window_of(p);
 
 	p->window = n > 1 ? n / 2 : 1;
+	p->careful = true;
+	p->credit = 0;
 }
 
 void

@@ -3,8 +3,9 @@
  * all is well and shrinks when it is not, back-off of who cannot be reached,
  * and a rate.  Pure: time is an argument, monotonic milliseconds.
  *
- * The window starts small, doubles while it is used up and nothing fails, and
- * ends at the limit.  A connection that fails, or is turned away, halves it.
+ * The window starts small, grows by a third with each round while it is used
+ * up, and ends at the limit.  A connection that fails, or is turned away, halves
+ * it, and from then on it grows by one in ten rounds.
  * Who is down gets nothing until its time is up, then one session at a time
  * until one has been of use.
  */
@@ -20,6 +21,8 @@
 
 struct pace {
 	unsigned window;	/* 0: nothing is known yet */
+	unsigned credit;	/* what went well since it last changed */
+	bool careful;		/* it has been too large */
 	unsigned failures;	/* times in a row that it was down; 0: up */
 	int64_t until_ms;	/* down until then */
 };

@@ -147,6 +147,7 @@ take_limits(struct worker *w, struct ipc_frame *frame)
 	}
 	limits_set(w->env.limits, &msg);
 	msg_limits_clear(&msg);
+	deliveries_limits(w->deliveries);
 }
 
 static void

@@ -27,10 +27,9 @@ test_window_grows_when_used_up(void **state)
 	for (int i = 0; i < 100; i++)
 		assert_false(pace_good(&p, 1));
 	assert_int_equal(pace_limit(&p, 20, 0), PACE_FIRST);
-	/* A round of the whole window doubles it. */
-	for (int i = 0; i < PACE_FIRST; i++)
+	for (int i = 0; i < 6; i++)
 		(void)pace_good(&p, pace_limit(&p, 20, 0));
-	assert_int_equal(pace_limit(&p, 20, 0), 2 * PACE_FIRST);
+	assert_int_equal(pace_limit(&p, 20, 0), PACE_FIRST + 2);
 	for (int i = 0; i < 100; i++)
 		(void)pace_good(&p, pace_limit(&p, 20, 0));
 	assert_int_equal(pace_limit(&p, 20, 0), 20);
@@ -54,8 +53,16 @@ test_window_shrinks_at_once(void **state)
 	for (int i = 0; i < 10; i++)
 		pace_bad(&p);
 	assert_int_equal(pace_limit(&p, 20, 0), 1);
-	(void)pace_good(&p, 1);
-	assert_int_equal(pace_limit(&p, 20, 0), 2);
+	/* And then grows slowly. */
+	for (int i = 0; i < 10; i++) {
+		assert_int_equal(pace_limit(&p, 20, 0), 1);
+		(void)pace_good(&p, 1);
+	}
+	for (int i = 0; i < 20; i++) {
+		assert_int_equal(pace_limit(&p, 20, 0), 2);
+		(void)pace_good(&p, 2);
+	}
+	assert_int_equal(pace_limit(&p, 20, 0), 3);
 }
 
 static void
