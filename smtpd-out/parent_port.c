@@ -95,13 +95,35 @@ on_sts_save(struct parent *p, uint64_t child, struct ipc_frame *frame)
 	return st;
 }
 
+/* A destination has one worker: its connections, limits and caches are in one
+ * process (FNV-1a, stable while the number of workers is). */
+static unsigned
+share_of(const char *destination, unsigned workers)
+{
+	uint32_t hash = 2166136261U;
+
+	for (; *destination != '\0'; destination++)
+		hash = (hash ^ (unsigned char)*destination) * 16777619U;
+	return hash % workers;
+}
+
+static bool
+port_owns(uint64_t worker, const char *domain, void *arg)
+{
+	const struct kid *k = kid_by_id(arg, worker);
+
+	return k != NULL && child_side(k->child) == IPC_WORKER &&
+		share_of(domain, k->of) == k->index;
+}
+
 static enum status
 on_dest_hold(struct parent *p, uint64_t child, struct ipc_frame *frame)
 {
 	struct msg_dest_hold msg;
 	enum status st = msg_dest_hold_decode(&frame->body, &msg);
 
-	(void)child;
+	if (st == ST_OK && !port_owns(child, msg.destination, p))
+		return ST_DENIED;
 	if (st == ST_OK)
 		queue_dest_hold(p->queue, &msg);
 	return st;
@@ -207,18 +229,6 @@ port_body_file(uint64_t child, uint64_t request, uint64_t token, int fd,
 	buf_clear(&payload);
 }
 
-/* A destination has one worker: its connections, limits and caches are in one
- * process (FNV-1a, stable while the number of workers is). */
-static unsigned
-share_of(const char *destination, unsigned workers)
-{
-	uint32_t hash = 2166136261U;
-
-	for (; *destination != '\0'; destination++)
-		hash = (hash ^ (unsigned char)*destination) * 16777619U;
-	return hash % workers;
-}
-
 static uint64_t
 port_worker_for(const char *destination, size_t bytes, void *arg)
 {
@@ -299,15 +309,6 @@ port_send_report(uint64_t worker, uint64_t id, const struct msg_report *msg,
 	if (msg_report_encode(msg, &payload) == ST_OK)
 		send_to(arg, worker, IPC_REPORT, id, &payload, -1);
 	buf_clear(&payload);
-}
-
-static bool
-port_owns(uint64_t worker, const char *domain, void *arg)
-{
-	const struct kid *k = kid_by_id(arg, worker);
-
-	return k != NULL && child_side(k->child) == IPC_WORKER &&
-		share_of(domain, k->of) == k->index;
 }
 
 static void
