@@ -124,6 +124,15 @@ row(struct page *p, const char *name, const char *text)
 	end(p);
 }
 
+void
+check_text_row(const char *name, const char *text,
+	const struct check_style *style, struct buf *out)
+{
+	struct page p = { .style = style, .out = out };
+
+	row(&p, name, text);
+}
+
 static enum tone
 tone_of(enum dns_security s)
 {

@@ -22,5 +22,8 @@ void check_text(const struct check_facts *, const struct check_verdict *,
 /* The rows about a connection, for other services too. */
 void check_text_tls(const struct cert_report *, int64_t now_s,
 	const struct check_style *, struct buf *out);
+/* Any other row. */
+void check_text_row(const char *name, const char *text,
+	const struct check_style *, struct buf *out);
 
 #endif

@@ -269,7 +269,7 @@ static int
 run_starttls(const struct check_args *args, char **argv, int argc)
 {
 	const struct check_style style = { .colour = colours(),
-		.verbose = args->verbose > 0 };
+		.width = width(), .verbose = args->verbose > 0 };
 	struct conf *conf;
 	int code;
 

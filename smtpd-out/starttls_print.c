@@ -12,41 +12,39 @@
 #include "smtpd-out/check_words.h"
 #include "smtpd-out/starttls_print.h"
 
-#define LABEL_WIDTH 12
+#define LINE_BYTES_MAX 65536
 #define DATA_SHOWN 16		/* bytes of a TLSA record, unless verbose */
 
-static const struct {
-	const char *colour;
-	const char *next;
-} advice[] = {
-	[STARTTLS_OPEN] = { "\033[31m", "" },
-	[STARTTLS_OK] = { "\033[32m", "" },
-	[STARTTLS_UNREACHABLE] = { "\033[31m", "see that the service runs, "
-	    "and that nothing on the way blocks its port" },
-	[STARTTLS_TIMEOUT] = { "\033[31m", "see why the server does not "
-	    "answer" },
-	[STARTTLS_CLOSED] = { "\033[31m", "see in the server's log why it "
-	    "ended the connection" },
-	[STARTTLS_TURNED_AWAY] = { "\033[31m", "see in the server's log why "
-	    "it turned us away" },
-	[STARTTLS_GARBAGE] = { "\033[31m", "see that port and protocol fit; "
-	    "with TLS from the first octet the protocol is none" },
-	[STARTTLS_ABSENT] = { "\033[31m", "switch TLS on; if it is on, look "
-	    "from elsewhere" },
-	[STARTTLS_REFUSED] = { "\033[31m", "see in the server's log why it "
-	    "cannot do TLS: often a certificate or key that it cannot read" },
-	[STARTTLS_STRIPPED] = { "\033[31m", "look from elsewhere: a firewall "
-	    "that inspects the protocol, or an attacker" },
-	[STARTTLS_INJECTED] = { "\033[31m", "look from elsewhere: the server "
-	    "or something on the way mixes clear text into TLS" },
-	[STARTTLS_FAILED] = { "\033[31m", "see in the server's log why the "
-	    "handshake failed" },
-	[STARTTLS_UNVERIFIED] = { "\033[31m", "give the server a certificate "
-	    "that fits, or publish what fits the certificate" },
-	[STARTTLS_NO_TLSA] = { "\033[31m", "publish a TLSA record \"3 1 1\" "
-	    "in a signed zone" },
-	[STARTTLS_DNS] = { "\033[31m", "see why the DNS gives no answer that "
-	    "can be relied on: smtpd-out check --dns" },
+/* What to do next. */
+static const char *const advice[] = {
+	[STARTTLS_OPEN] = "",
+	[STARTTLS_OK] = "",
+	[STARTTLS_UNREACHABLE] = "see that the service runs, "
+		"and that nothing on the way blocks its port",
+	[STARTTLS_TIMEOUT] = "see why the server does not "
+		"answer",
+	[STARTTLS_CLOSED] = "see in the server's log why it "
+		"ended the connection",
+	[STARTTLS_TURNED_AWAY] = "see in the server's log why "
+		"it turned us away",
+	[STARTTLS_GARBAGE] = "see that port and protocol fit; "
+		"with TLS from the first octet the protocol is none",
+	[STARTTLS_ABSENT] = "switch TLS on; if it is on, look "
+		"from elsewhere",
+	[STARTTLS_REFUSED] = "see in the server's log why it "
+		"cannot do TLS: often a certificate or key that it cannot read",
+	[STARTTLS_STRIPPED] = "look from elsewhere: a firewall "
+		"that inspects the protocol, or an attacker",
+	[STARTTLS_INJECTED] = "look from elsewhere: the server "
+		"or something on the way mixes clear text into TLS",
+	[STARTTLS_FAILED] = "see in the server's log why the "
+		"handshake failed",
+	[STARTTLS_UNVERIFIED] = "give the server a certificate "
+		"that fits, or publish what fits the certificate",
+	[STARTTLS_NO_TLSA] = "publish a TLSA record \"3 1 1\" "
+		"in a signed zone",
+	[STARTTLS_DNS] = "see why the DNS gives no answer that "
+		"can be relied on: smtpd-out check --dns",
 };
 
 /* What is to be said of a good one. */
@@ -71,140 +69,161 @@ sentence(const struct starttls_report *r)
 
 /* ---- for people ---- */
 
+struct page {
+	const struct check_style *style;
+	struct buf *out;
+	struct buf line;		/* the row that is being put together */
+};
+
 static void
-row(struct buf *out, const char *label, const char *text)
+row(struct page *p, const char *label, const char *text)
 {
 	if (text[0] != '\0')
-		(void)!buf_printf(out, "  %-*s%s\n", LABEL_WIDTH, label,
-			text);
+		check_text_row(label, text, p->style, p->out);
+}
+
+/* The line that has been put together. */
+static void
+end_row(struct page *p, const char *label)
+{
+	if (p->line.len > 0 && buf_put(&p->line, "", 1) == ST_OK)
+		row(p, label, (const char *)buf_data(&p->line));
+	buf_clear(&p->line);
 }
 
 static void
-say_words(struct buf *out, const char *label, const struct starttls_list *l)
+say_words(struct page *p, const char *label, const struct starttls_list *l)
 {
 	if (!l->asked)
 		return;
-	(void)!buf_printf(out, "  %-*s%s", LABEL_WIDTH, label, l->refused ?
-		"the server does not know the question" : l->count == 0 ?
-		"nothing" : "");
+	if (l->refused || l->count == 0)
+		(void)!buf_puts(&p->line, l->refused ? "the server does not "
+			"know the question" : "nothing");
 	for (size_t i = 0; i < l->count; i++)
-		(void)!buf_printf(out, "%s%s", i > 0 ? ", " : "",
+		(void)!buf_printf(&p->line, "%s%s", i > 0 ? ", " : "",
 			l->words[i]);
 	if (l->total > l->count)
-		(void)!buf_printf(out, " and %zu more", l->total - l->count);
-	(void)!buf_puts(out, "\n");
+		(void)!buf_printf(&p->line, " and %zu more", l->total -
+			l->count);
+	end_row(p, label);
 }
 
 /* The words of one list that the other lacks. */
 static void
-say_difference(struct buf *out, const char *label,
+say_difference(struct page *p, const char *label,
 	const struct starttls_list *of, const struct starttls_list *without)
 {
-	const char *between = "";
-
 	if (!of->asked || !without->asked || of->refused || without->refused)
 		return;
-	for (size_t i = 0; i < of->count; i++) {
-		if (starttls_list_has(without, of->words[i]))
-			continue;
-		if (*between == '\0')
-			(void)!buf_printf(out, "  %-*s", LABEL_WIDTH, label);
-		(void)!buf_printf(out, "%s%s", between, of->words[i]);
-		between = ", ";
+	for (size_t i = 0; i < of->count; i++)
+		if (!starttls_list_has(without, of->words[i]))
+			(void)!buf_printf(&p->line, "%s%s", p->line.len > 0 ?
+				", " : "", of->words[i]);
+	end_row(p, label);
+}
+
+static void
+say_place(struct page *p, const struct starttls_place *place)
+{
+	if (place->srv) {
+		(void)!buf_printf(&p->line, "%s:%u  %s", place->server[0] ==
+			'\0' ? "." : place->server, place->port,
+			dns_security_name(place->srv_security));
+		end_row(p, "SRV");
 	}
-	if (*between != '\0')
-		(void)!buf_puts(out, "\n");
+	if (place->addr_count > 0 && !place->literal && place->path[0] ==
+	    '\0') {
+		(void)!buf_printf(&p->line, "%zu of %s  %s",
+			place->addr_count, place->server,
+			dns_security_name(place->security));
+		end_row(p, "addresses");
+	}
+	if (strcmp(place->canonical, place->server) != 0)
+		row(p, "alias of", place->canonical);
+}
+
+static const char *
+fit_text(int matched)
+{
+	if (matched == -1)
+		return ", fits no certificate of the chain";
+	return matched < 0 ? "" : matched == 0 ? ", fits the certificate" :
+		", fits the chain";
 }
 
 static void
-say_place(struct buf *out, const struct starttls_place *p)
+say_tlsa(struct page *p, const struct starttls_place *place)
 {
-	if (p->srv)
-		(void)!buf_printf(out, "  %-*s%s:%u (%s)\n", LABEL_WIDTH,
-			"SRV", p->server[0] == '\0' ? "." : p->server,
-			p->port, dns_security_name(p->srv_security));
-	if (p->addr_count > 0 && !p->literal && p->path[0] == '\0')
-		(void)!buf_printf(out, "  %-*s%zu of %s (%s)\n", LABEL_WIDTH,
-			"addresses", p->addr_count, p->server,
-			dns_security_name(p->security));
-	if (p->canonical[0] != '\0' && strcmp(p->canonical, p->server) != 0)
-		row(out, "alias of", p->canonical);
-}
-
-static void
-say_tlsa(struct buf *out, const struct starttls_place *p,
-	const struct check_style *style)
-{
-	for (size_t i = 0; i < p->tlsa_count; i++) {
-		const struct starttls_tlsa *t = &p->tlsa[i];
-		size_t len = !style->verbose && t->len > DATA_SHOWN ?
+	for (size_t i = 0; i < place->tlsa_count; i++) {
+		const struct starttls_tlsa *t = &place->tlsa[i];
+		size_t len = !p->style->verbose && t->len > DATA_SHOWN ?
 			DATA_SHOWN : t->len;
 		char *data = check_hex(t->data, len);
 
 		if (i == 0)
-			row(out, "TLSA", p->tlsa_name);
-		(void)!buf_printf(out, "  %-*s%u %u %u %s%s  %s%s\n",
-			LABEL_WIDTH, "", t->usage, t->selector, t->matching,
-			data, len < t->len ? "..." : "", t->fault ==
-			DANE_USABLE ? "usable" : dane_fault_text(t->fault),
-			t->matched >= 0 ? t->matched == 0 ?
-			", fits the certificate" : ", fits the chain" :
-			t->matched == -1 ?
-			", fits no certificate of the chain" : "");
+			row(p, "TLSA", place->tlsa_name);
+		(void)!buf_printf(&p->line, "%u %u %u %s%s  %s%s", t->usage,
+			t->selector, t->matching, data, len < t->len ? "..." :
+			"", t->fault == DANE_USABLE ? "usable" :
+			dane_fault_text(t->fault), fit_text(t->matched));
+		end_row(p, "");
 		free(data);
 	}
 }
 
 static void
-say_facts(struct buf *out, const struct starttls_report *r,
-	const struct check_style *style)
+say_facts(struct page *p, const struct starttls_report *r)
 {
 	const struct starttls_facts *f = r->facts;
 
-	row(out, "connected", r->ip);
-	row(out, "greeting", f->greeting);
-	say_words(out, "offers", &f->before);
-	row(out, "answer", f->answer);
+	row(p, "connected", r->ip);
+	row(p, "greeting", f->greeting);
+	say_words(p, "offers", &f->before);
+	row(p, "answer", f->answer);
 	if (r->cert != NULL)
-		check_text_tls(r->cert, r->now_s, style, out);
-	say_words(out, "under TLS", &f->after);
-	say_difference(out, "  new", &f->after, &f->before);
-	say_difference(out, "  gone", &f->before, &f->after);
+		check_text_tls(r->cert, r->now_s, p->style, p->out);
+	say_words(p, "under TLS", &f->after);
+	say_difference(p, "  new", &f->after, &f->before);
+	say_difference(p, "  gone", &f->before, &f->after);
 	for (size_t i = 0; i < f->note_count; i++)
-		row(out, "note", f->notes[i]);
+		row(p, "note", f->notes[i]);
 }
 
 static void
-say_times(struct buf *out, const struct starttls_report *r)
+say_times(struct page *p, const struct starttls_report *r)
 {
-	(void)!buf_printf(out, "  %-*s", LABEL_WIDTH, "times");
 	if (r->connect_ms >= 0)
-		(void)!buf_printf(out, "connect %lld ms, ",
+		(void)!buf_printf(&p->line, "connect %lld ms, ",
 			(long long)r->connect_ms);
 	if (r->tls_ms >= 0)
-		(void)!buf_printf(out, "TLS %lld ms, ", (long long)r->tls_ms);
-	(void)!buf_printf(out, "in all %lld ms\n", (long long)r->total_ms);
+		(void)!buf_printf(&p->line, "TLS %lld ms, ",
+			(long long)r->tls_ms);
+	(void)!buf_printf(&p->line, "in all %lld ms", (long long)r->total_ms);
+	end_row(p, "times");
 }
 
 void
 starttls_text(const struct starttls_report *r,
 	const struct check_style *style, struct buf *out)
 {
-	const char *colour = advice[r->result].colour;
+	const char *bold = style->colour ? "\033[1m" : "";
+	const char *colour = !style->colour ? "" : r->result == STARTTLS_OK ?
+		"\033[32m" : "\033[31m";
+	const char *plain = style->colour ? "\033[0m" : "";
+	struct page p = { .style = style, .out = out };
 
-	(void)!buf_printf(out, "%s%s (%s)%s: %s%s%s\n",
-		style->colour ? "\033[1m" : "", r->request->text,
-		r->request->row->name, style->colour ? "\033[0m" : "",
-		style->colour ? colour : "", starttls_result_name(r->result),
-		style->colour ? "\033[0m" : "");
-	row(out, "verdict", sentence(r));
-	row(out, "next", advice[r->result].next);
-	row(out, "resolver", r->resolver);
-	say_place(out, &r->place);
-	say_tlsa(out, &r->place, style);
+	buf_init(&p.line, LINE_BYTES_MAX);
+	(void)!buf_printf(out, "%s%s%s (%s): %s%s%s\n", bold,
+		r->request->text, plain, r->request->row->name, colour,
+		starttls_result_name(r->result), plain);
+	row(&p, "verdict", sentence(r));
+	row(&p, "next", advice[r->result]);
+	row(&p, "resolver", r->resolver);
+	say_place(&p, &r->place);
+	say_tlsa(&p, &r->place);
 	if (r->facts != NULL)
-		say_facts(out, r, style);
-	say_times(out, r);
+		say_facts(&p, r);
+	say_times(&p, r);
 }
 
 /* ---- for programs ---- */
@@ -296,7 +315,7 @@ starttls_json(const struct starttls_report *r)
 		"verdict", starttls_result_name(r->result),
 		"verified", r->verified && r->result == STARTTLS_OK,
 		"reason", text(sentence(r)),
-		"next", text_or_null(advice[r->result].next),
+		"next", text_or_null(advice[r->result]),
 		"resolver", text_or_null(r->resolver),
 		"host", text(p->server),
 		"port", (int)p->port,
