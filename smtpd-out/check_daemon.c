@@ -191,13 +191,39 @@ check_daemon_queue(struct check_daemon *d, const char *domain,
 
 /* ---- what is remembered ---- */
 
+/* The first of them counts, as it does in the daemon. */
+static void
+take_list(const json_t *list, struct msg_sts *m)
+{
+	const json_t *mx = json_object_get(list, "mx");
+	size_t count = json_array_size(mx);
+
+	if (count == 0 || m->list_mx != NULL)
+		return;
+	if (count > MSG_STS_LIST_MX_MAX)
+		count = MSG_STS_LIST_MX_MAX;
+	m->list_mode = strcmp(text_of(list, "mode"), "enforce") == 0 ?
+		MSG_STS_LIST_ENFORCE : MSG_STS_LIST_TESTING;
+	m->list_expires_s = int_of(list, "expires");
+	m->list_mx = xcalloc(count, sizeof(m->list_mx[0]));
+	for (size_t i = 0; i < count; i++) {
+		const char *name = json_string_value(json_array_get(mx, i));
+
+		if (name != NULL)
+			m->list_mx[m->list_mx_count++] = xstrdup(name);
+	}
+}
+
 static bool
 on_policy(const json_t *row, void *arg)
 {
 	struct msg_sts *m = arg;
 	const char *text = text_of(row, "text");
 
-	if (text[0] != '\0' && strlen(text) <= MSG_STS_TEXT_MAX) {
+	take_list(json_array_get(json_object_get(row, "lists"), 0), m);
+
+	if (m->text == NULL && text[0] != '\0' &&
+	    strlen(text) <= MSG_STS_TEXT_MAX) {
 		m->text = xstrdup(text);
 		m->text_len = strlen(text);
 		m->fetched_s = int_of(row, "fetched");
@@ -215,14 +241,16 @@ on_policy(const json_t *row, void *arg)
 	return true;
 }
 
-void
+bool
 check_daemon_policy(struct check_daemon *d, struct msg_sts *out)
 {
-	(void)!ask(d, json_pack("{s:s, s:s}", "cmd", "policies-show", "domain",
-		out->domain), on_policy, out);
+	enum status st = ask(d, json_pack("{s:s, s:s}", "cmd",
+		"policies-show", "domain", out->domain), on_policy, out);
+
 	/* As the parent does: what has expired is gone. */
 	if (out->text != NULL && out->expires_s <= clock_wall_s())
 		mem_free(&out->text);
+	return st == ST_OK || st == ST_NOENT;
 }
 
 struct hosts {

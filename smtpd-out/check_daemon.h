@@ -18,8 +18,9 @@ void check_daemon_free(struct check_daemon **);
 
 void check_daemon_queue(struct check_daemon *, const char *domain,
 	struct check_queue *out);
-/* Fills in what is cached of out->domain; leaves it when that is nothing. */
-void check_daemon_policy(struct check_daemon *, struct msg_sts *out);
+/* Fills in what is cached of out->domain, and what the lists in use say of it.
+ * False when there is no answer. */
+bool check_daemon_policy(struct check_daemon *, struct msg_sts *out);
 /* Calls back for each host that had TLS. */
 void check_daemon_hosts(struct check_daemon *,
 	void (*host)(const struct msg_policy_host *, void *arg), void *arg);

@@ -33,10 +33,20 @@ struct asked {
 
 struct check_sts_port {
 	struct check_env *env;
-	struct sts_lists *lists;
+	struct sts_lists *lists;	/* read when no daemon answers */
 	STAILQ_HEAD(, asked) waiting;
 	struct event *answer_ev;
 };
+
+/* A daemon may have an older list in use than the file has. */
+static void
+use_lists(struct check_sts_port *p, struct msg_sts *answer)
+{
+	if (p->lists == NULL)
+		p->lists = sts_lists_new(&p->env->conf->sts, NULL,
+			clock_wall_s());
+	sts_lists_answer(p->lists, clock_wall_s(), answer);
+}
 
 /* Never within the question. */
 static void
@@ -49,8 +59,8 @@ on_answer(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	while ((a = STAILQ_FIRST(&p->waiting)) != NULL) {
 		STAILQ_REMOVE_HEAD(&p->waiting, link);
-		check_daemon_policy(p->env->daemon, &a->answer);
-		sts_lists_answer(p->lists, clock_wall_s(), &a->answer);
+		if (!check_daemon_policy(p->env->daemon, &a->answer))
+			use_lists(p, &a->answer);
 		sts_table_take(p->env->session.sts, a->request, &a->answer);
 		msg_sts_clear(&a->answer);
 		free(a);
@@ -98,7 +108,6 @@ open_sts(struct check_env *env)
 	p->env = env;
 	STAILQ_INIT(&p->waiting);
 	p->answer_ev = event_new(env->base, -1, 0, on_answer, p);
-	p->lists = sts_lists_new(&conf->sts, NULL, clock_wall_s());
 	env->fetch.resolver = env->resolver;
 	env->fetch.https = https_new(env->base, &settings);
 	env->session.sts = sts_table_new(env->base, conf, &env->fetch, &port);

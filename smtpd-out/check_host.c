@@ -261,6 +261,22 @@ take_lookup(struct check_lookup *to, const struct dns_answer *a)
 		str_sanitise(to->why, sizeof(to->why), a->why, strlen(a->why));
 }
 
+/* Servers turn their sets around. */
+static int
+by_numbers(const void *a, const void *b)
+{
+	const struct check_tlsa *x = a, *y = b;
+	size_t len = x->len < y->len ? x->len : y->len;
+
+	if (x->usage != y->usage)
+		return x->usage - y->usage;
+	if (x->selector != y->selector)
+		return x->selector - y->selector;
+	if (x->matching != y->matching)
+		return x->matching - y->matching;
+	return memcmp(x->data, y->data, len);
+}
+
 static void
 on_tlsa(const struct dns_answer *a, void *arg)
 {
@@ -290,6 +306,9 @@ on_tlsa(const struct dns_answer *a, void *arg)
 		if (from->len > 0)
 			memcpy(to->data, from->data, from->len);
 	}
+	if (set->count > 0)
+		qsort(set->records, set->count, sizeof(set->records[0]),
+			by_numbers);
 }
 
 static void

@@ -7,6 +7,7 @@ import random
 import socket
 
 import common		# noqa: F401
+import lab_check
 import lab_peer
 import lab_world
 import tap
@@ -198,6 +199,11 @@ def _():
     left = [os.path.join(d, f) for d, _, files in os.walk(
         daemon.dir + "/spool") for f in files]
     tap.true(len(left) < 6, "files: %r" % left)
+
+
+@t.test("check says of each domain what delivery did last")
+def _():
+    tap.true(lab_check.Check(daemon, "").same_all() >= 2, "domains")
 
 
 t.run()

@@ -6,6 +6,7 @@ import json
 import signal
 
 import common		# noqa: F401
+import lab_check
 import lab_peer
 import lab_world
 import tap
@@ -124,6 +125,11 @@ def _():
     tap.equal(done.returncode, 78, "exit")
     tap.match(r"trust anchor /nonexistent: No such file",
               done.stderr.decode(), "sentence")
+
+
+@t.test("check says of each domain what delivery did last")
+def _():
+    tap.true(lab_check.Check(daemon, "").same_all() >= 2, "domains")
 
 
 t.run()

@@ -2,6 +2,7 @@
 """Notices: RFC 3461 and 3464, as the sender receives them."""
 
 import common		# noqa: F401
+import lab_check
 import lab_peer
 import lab_world
 import tap
@@ -194,6 +195,11 @@ def _():
     text = lab_world.report(notice("m1@good.test", "failed"))
     tap.match("m2@good.test", text, "both in one")
     tap.equal(len(world.notices()), before + 1, "notices")
+
+
+@t.test("check says of each domain what delivery did last")
+def _():
+    tap.true(lab_check.Check(daemon, "").same_all() >= 3, "domains")
 
 
 t.run()

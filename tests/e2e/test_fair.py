@@ -4,6 +4,7 @@
 import threading
 
 import common		# noqa: F401
+import lab_check
 import lab_peer
 import lab_world
 import tap
@@ -140,6 +141,11 @@ def _():
     tap.match("2000 deliveries", done.stdout.decode(), "remove")
     tap.equal(stats()["messages"], 0, "nothing is left")
     tap.true("worst_turn_us" in stats(), "the worst turn is told")
+
+
+@t.test("check says of each domain what delivery did last")
+def _():
+    tap.true(lab_check.Check(daemon, "").same_all() >= 3, "domains")
 
 
 kept = []

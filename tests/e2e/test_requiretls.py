@@ -13,6 +13,7 @@ import warnings
 
 import common		# noqa: F401
 import lab
+import lab_check
 import lab_daemon
 import lab_mta
 import lab_peer
@@ -449,6 +450,13 @@ def _():
 def _():
     tap.true(daemon.events("inject_tls", _level="error"), "in the log")
     tap.true(not daemon.smtp(NO_FILE_PORT).has_extn("starttls"), "EHLO")
+
+
+@t.test("check says of each domain what delivery did last")
+def _():
+    # These are other servers by now.
+    tap.true(lab_check.Check(daemon, "").same_all(
+        but=("clear.test", "stripped.test")) >= 3, "domains")
 
 
 t.run()

@@ -8,6 +8,7 @@ import time
 
 import common		# noqa: F401
 import lab
+import lab_check
 import lab_daemon
 import lab_mta
 import lab_sts
@@ -254,6 +255,13 @@ def _():
     tap.equal({x["status"] for x in lines.values()}, {"sent"}, "status")
     tap.equal({k: requests("new-%s.test" % k) for k in some}, before,
               "requests")
+
+
+@t.test("check says of each what delivery did")
+def _():
+    tap.equal(lab_check.Check(daemon, SENDER).same_all(
+        ["new-%s.test" % k for k in KINDS] + list(FINE)),
+        len(KINDS) + len(FINE), "domains")
 
 
 @t.test("with a cached policy: first it is there, and verified")
