@@ -60,6 +60,36 @@ bool report_totals(const struct spool_report *, struct tlsrpt_report *out);
 void report_send_init(struct queue *);
 void report_send_clear(struct queue *);
 void report_pump(struct queue *);	/* takes the next steps */
+void report_tick(struct queue *, int64_t ms);	/* a pump by then */
+
+/* ---- report_step.c ---- */
+
+/* What came of asking for one row. */
+struct step {
+	struct spool_report row;
+	struct spool_rua targets[TLSRPT_RUA_MAX];
+	size_t count;
+	/* Mail that goes into the queue with it. */
+	struct envelope *env;
+	struct buf mail;
+	size_t sent, dropped;
+	uint32_t ended;			/* targets, as bits, that did here */
+};
+_Static_assert(TLSRPT_RUA_MAX <= 32, "targets are bits");
+
+/* One line in the log. */
+void step_say(const struct spool_report *, const char *to, const char *status,
+	const char *reason);
+void step_end_target(struct step *, struct spool_rua *, enum spool_rua_state,
+	const char *note);
+void step_end_row(struct spool_report *, const char *note);
+/* Makes the mail for the targets that want it and marks them; where it cannot
+ * be made they are dropped. */
+void step_mail(struct queue *, struct step *);
+/* Durable, or nothing has changed; then it is tried again later. */
+bool step_commit(struct queue *, struct step *);
+void step_commit_all(struct queue *, struct step *const *list, size_t count);
+void step_free(struct step *);
 
 /* report_make.c: the report of a row as it is sent; false: its totals are
  * damaged. */

@@ -18,47 +18,20 @@
 #include "base/str.h"
 #include "smtpd-out/queue_int.h"
 #include "smtpd-out/queue_report_int.h"
-#include "smtpd-out/report_words.h"
 
 #define TICK_MS 20000
 #define SOON_MS 1000
-#define SLOW_TICK_MS 60000	/* after a fault of the spool */
 #define FLIGHT_MS 180000	/* a worker answers by then */
 #define BACKOFF_MAX_S 14400
 #define SLICE 60		/* due rows looked at in one turn */
 
-/* What came of asking for one row. */
-struct step {
-	struct report_flight *flight;
-	const struct msg_report *answer;
-	struct spool_report row;
-	struct spool_rua targets[TLSRPT_RUA_MAX];
-	size_t count;
-	/* Mail that goes into the queue with it. */
-	struct envelope *env;
-	struct buf mail;
-	size_t sent, dropped;
-};
-
-static void
-tick_in(struct queue *q, int64_t ms)
+void
+report_tick(struct queue *q, int64_t ms)
 {
 	const struct timeval tv = { .tv_sec = ms / 1000,
 		.tv_usec = ms % 1000 * 1000 };
 
 	(void)event_add(q->report->send_ev, &tv);
-}
-
-static void
-say(const struct spool_report *row, const char *to, const char *status,
-	const char *reason)
-{
-	char day[REPORT_DAY_MAX];
-
-	report_day_text(row->day_s, day);
-	log_info("tls-report", "domain", row->domain, "day", day, "to", to,
-		"status", status, "reason", reason[0] != '\0' ? reason : NULL,
-		NULL);
 }
 
 static int64_t
@@ -69,133 +42,6 @@ backoff_s(const struct queue *q, uint32_t tries)
 	for (uint32_t i = 1; i < tries && s < BACKOFF_MAX_S; i++)
 		s *= 2;
 	return s < BACKOFF_MAX_S ? s : BACKOFF_MAX_S;
-}
-
-/* ---- what is known of a row ---- */
-
-static void
-end_target(struct step *s, struct spool_rua *t, enum spool_rua_state state,
-	const char *note)
-{
-	t->state = state;
-	(void)str_copy(t->note, sizeof(t->note), note);
-	if (state == SPOOL_RUA_SENT)
-		s->sent++;
-	else
-		s->dropped++;
-	say(&s->row, t->rua, state == SPOOL_RUA_DROPPED ? "dropped" :
-		t->kind == TLSRPT_MAILTO ? "queued" : "sent", note);
-}
-
-static void
-end_row(struct spool_report *row, const char *note)
-{
-	row->state = SPOOL_REPORT_DONE;
-	(void)str_copy(row->note, sizeof(row->note), note);
-}
-
-/* The row is due when the first of its targets is, and done when none is left
- * to be tried. */
-static void
-settle(struct step *s)
-{
-	int64_t due_s = INT64_MAX;
-
-	if (s->row.state != SPOOL_REPORT_SENDING)
-		return;
-	for (size_t i = 0; i < s->count; i++)
-		if (s->targets[i].state == SPOOL_RUA_WAITING &&
-		    s->targets[i].due_s < due_s)
-			due_s = s->targets[i].due_s;
-	if (due_s == INT64_MAX)
-		end_row(&s->row, "");
-	else
-		s->row.due_s = due_s;
-}
-
-/* In a transaction: what changed is written, the mail queued. */
-static enum status
-apply_step(struct queue *q, void *arg)
-{
-	struct step *s = arg;
-	enum status st = ST_OK;
-
-	settle(s);
-	for (size_t i = 0; st == ST_OK && i < s->count; i++)
-		st = spool_rua_put(q->spool, &s->targets[i]);
-	if (st == ST_OK)
-		st = spool_report_mark(q->spool, &s->row);
-	if (st == ST_OK && s->env != NULL)
-		st = submit_store(q, s->env, buf_data(&s->mail), s->mail.len,
-			0);
-	return st;
-}
-
-static bool
-commit_step(struct queue *q, struct step *s)
-{
-	enum status st = queue_transaction(q, apply_step, s);
-
-	if (st != ST_OK) {
-		if (log_once("tls-report-not-stored"))
-			log_warn("tls-report", "reason", st == ST_FULL ?
-				"disk full" : spool_error(q->spool), "action",
-				"tried again later", NULL);
-		tick_in(q, SLOW_TICK_MS);
-		return false;
-	}
-	q->report->stats.sent += s->sent;
-	q->report->stats.dropped += s->dropped;
-	if (s->env != NULL) {
-		submit_log(s->env);
-		work_start_message(q, s->env, buf_data(&s->mail), s->mail.len);
-	}
-	return true;
-}
-
-static void
-step_clear(struct step *s)
-{
-	envelope_free(&s->env);
-	buf_clear(&s->mail);
-	spool_report_clear(&s->row);
-}
-
-/* ---- mail ---- */
-
-/* All of its addresses get one message: queued with the mark, so once. */
-static void
-send_mail(struct queue *q, struct step *s)
-{
-	const char *to[TLSRPT_RUA_MAX];
-	char why[SPOOL_REPORT_NOTE_MAX] = "its totals are damaged";
-	struct report_made made = { .part = 0 };
-	size_t count = 0;
-
-	for (size_t i = 0; i < s->count; i++)
-		if (s->targets[i].kind == TLSRPT_MAILTO &&
-		    s->targets[i].state == SPOOL_RUA_WAITING)
-			to[count++] = s->targets[i].rua;
-	if (count == 0)
-		return;
-	if (q->key == NULL) {
-		(void)str_copy(why, sizeof(why), "reports by mail are off: "
-			"no key to sign them with (dkim)");
-		if (!q->report->no_key_said)
-			log_warn("tls-report", "reason", why, NULL);
-		q->report->no_key_said = true;
-	} else if (report_make(q, &s->row, &made)) {
-		s->env = report_make_mail(q, &made, to, count, &s->mail, why,
-			sizeof(why));
-	}
-	report_made_clear(&made);
-	for (size_t i = 0; i < s->count; i++) {
-		struct spool_rua *t = &s->targets[i];
-
-		if (t->kind == TLSRPT_MAILTO && t->state == SPOOL_RUA_WAITING)
-			end_target(s, t, s->env != NULL ? SPOOL_RUA_SENT :
-				SPOOL_RUA_DROPPED, s->env != NULL ? "" : why);
-	}
 }
 
 /* ---- flights ---- */
@@ -300,7 +146,7 @@ needless(const struct queue *q, const struct spool_report *row)
 }
 
 static void
-give_up(struct queue *q, struct step *s)
+give_up(struct step *s)
 {
 	char note[SPOOL_REPORT_NOTE_MAX];
 
@@ -308,16 +154,24 @@ give_up(struct queue *q, struct step *s)
 		s->row.note[0] != '\0' ? ": " : "", s->row.note);
 	for (size_t i = 0; i < s->count; i++)
 		if (s->targets[i].state == SPOOL_RUA_WAITING)
-			end_target(s, &s->targets[i], SPOOL_RUA_DROPPED,
+			step_end_target(s, &s->targets[i], SPOOL_RUA_DROPPED,
 				s->targets[i].note);
 	if (s->row.state == SPOOL_REPORT_OPEN)
-		say(&s->row, NULL, "dropped", note);
-	end_row(&s->row, note);
-	(void)commit_step(q, s);
+		step_say(&s->row, NULL, "dropped", note);
+	step_end_row(&s->row, note);
+}
+
+/* To be posted now, and nobody does yet. */
+static bool
+wants_post(const struct queue *q, const struct step *s,
+	const struct spool_rua *t, int64_t now_s)
+{
+	return t->state == SPOOL_RUA_WAITING && t->kind == TLSRPT_HTTPS &&
+		t->due_s <= now_s && flight_of(q, s->row.row, t->rua) == NULL;
 }
 
 static void
-post_due(struct queue *q, struct step *s, int64_t now_s)
+post_all(struct queue *q, struct step *s, int64_t now_s)
 {
 	struct report_made made = { .part = 0 };
 	struct buf gzip;
@@ -327,28 +181,34 @@ post_due(struct queue *q, struct step *s, int64_t now_s)
 	    report_make_gzip(&made, &gzip) != ST_OK) {
 		(void)str_copy(s->row.note, sizeof(s->row.note),
 			"cannot be written");
-		give_up(q, s);
+		give_up(s);
+		(void)step_commit(q, s);
 	} else {
-		for (size_t i = 0; i < s->count && !is_full(q); i++) {
-			const struct spool_rua *t = &s->targets[i];
-
-			if (t->state == SPOOL_RUA_WAITING &&
-			    t->kind == TLSRPT_HTTPS && t->due_s <= now_s &&
-			    flight_of(q, s->row.row, t->rua) == NULL)
-				post_one(q, &s->row, t->rua, &gzip);
-		}
+		for (size_t i = 0; i < s->count && !is_full(q); i++)
+			if (wants_post(q, s, &s->targets[i], now_s))
+				post_one(q, &s->row, s->targets[i].rua, &gzip);
 	}
 	report_made_clear(&made);
 	buf_clear(&gzip);
+}
+
+static void
+post_due(struct queue *q, struct step *s, int64_t now_s)
+{
+	for (size_t i = 0; i < s->count && !is_full(q); i++)
+		if (wants_post(q, s, &s->targets[i], now_s)) {
+			post_all(q, s, now_s);
+			return;
+		}
 }
 
 /* A report whose mail could not be queued is mailed from here. */
 static void
 mail_due(struct queue *q, struct step *s)
 {
-	send_mail(q, s);
+	step_mail(q, s);
 	if (s->sent + s->dropped > 0)
-		(void)commit_step(q, s);
+		(void)step_commit(q, s);
 }
 
 static bool
@@ -360,30 +220,44 @@ load(struct queue *q, uint64_t row, struct step *s)
 		&s->count) == ST_OK;
 }
 
+/* Rows that end with nothing sent: many of them in one transaction. */
+struct endings {
+	struct step *list[SLICE];
+	size_t count;
+};
+
+/* True when the row has come to its end, which is to be stored. */
+static bool
+has_ended(const struct queue *q, struct step *s, int64_t now_s)
+{
+	const char *why = s->row.state == SPOOL_REPORT_OPEN ?
+		needless(q, &s->row) : NULL;
+
+	if (why != NULL)
+		step_end_row(&s->row, why);
+	else if (now_s >= s->row.until_s)
+		give_up(s);
+	return s->row.state == SPOOL_REPORT_DONE;
+}
+
 static void
-advance(struct queue *q, uint64_t row, int64_t now_s)
+advance(struct queue *q, uint64_t row, int64_t now_s, struct endings *ends)
 {
 	struct step *s = xmalloc(sizeof(*s));
-	const char *why = NULL;
 
-	if (!load(q, row, s))
-		goto out;
-	if (s->row.state == SPOOL_REPORT_OPEN)
-		why = needless(q, &s->row);
-	if (why != NULL) {
-		end_row(&s->row, why);
-		(void)commit_step(q, s);
-	} else if (now_s >= s->row.until_s) {
-		give_up(q, s);
-	} else if (s->row.state == SPOOL_REPORT_OPEN) {
-		ask_where(q, &s->row);
+	if (!load(q, row, s)) {
+		step_free(s);
+	} else if (has_ended(q, s, now_s)) {
+		ends->list[ends->count++] = s;
 	} else {
-		mail_due(q, s);
-		post_due(q, s, now_s);
+		if (s->row.state == SPOOL_REPORT_OPEN && !is_full(q)) {
+			ask_where(q, &s->row);
+		} else if (s->row.state == SPOOL_REPORT_SENDING) {
+			mail_due(q, s);
+			post_due(q, s, now_s);
+		}
+		step_free(s);
 	}
-out:
-	step_clear(s);
-	free(s);
 }
 
 static void fail_flight(struct queue *, struct report_flight *, const char *);
@@ -404,10 +278,11 @@ void
 report_pump(struct queue *q)
 {
 	struct spool_report *rows;
+	struct endings ends = { .count = 0 };
 	int64_t now_s = clock_wall_s();
 	size_t count = 0;
 
-	tick_in(q, TICK_MS);
+	report_tick(q, TICK_MS);
 	end_overdue(q);
 	if (q->stopping || q->results_failing)
 		return;
@@ -415,9 +290,14 @@ report_pump(struct queue *q)
 	if (spool_report_due(q->spool, now_s, rows, SLICE, &count) != ST_OK &&
 	    log_once("tls-report-due"))
 		log_error("tls-report", "reason", spool_error(q->spool), NULL);
-	for (size_t i = 0; i < count && !is_full(q); i++)
-		advance(q, rows[i].row, now_s);
+	for (size_t i = 0; i < count; i++)
+		advance(q, rows[i].row, now_s, &ends);
 	free(rows);
+	step_commit_all(q, ends.list, ends.count);
+	for (size_t i = 0; i < ends.count; i++)
+		step_free(ends.list[i]);
+	if (ends.count == SLICE)
+		report_tick(q, SOON_MS);
 }
 
 /* ---- answers ---- */
@@ -432,12 +312,12 @@ try_later(struct queue *q, struct step *s, struct spool_rua *t,
 		t->tries++;
 		t->due_s = now_s + backoff_s(q, t->tries);
 		(void)str_copy(t->note, sizeof(t->note), text);
-		say(&s->row, t->rua, "deferred", text);
+		step_say(&s->row, t->rua, "deferred", text);
 	} else {
 		s->row.tries++;
 		s->row.due_s = now_s + backoff_s(q, s->row.tries);
 		(void)str_copy(s->row.note, sizeof(s->row.note), text);
-		say(&s->row, NULL, "deferred", text);
+		step_say(&s->row, NULL, "deferred", text);
 	}
 }
 
@@ -462,7 +342,7 @@ take_targets(struct queue *q, struct step *s, const struct msg_report *msg)
 		(void)str_copy(t->rua, sizeof(t->rua), msg->targets[i].text);
 		s->count++;
 	}
-	send_mail(q, s);
+	step_mail(q, s);
 }
 
 /* What an answer changes; false when it is not of this state any more. */
@@ -474,8 +354,8 @@ take_found(struct queue *q, struct step *s, const struct msg_report *msg)
 	if (msg->what == MSG_REPORT_FOUND) {
 		take_targets(q, s, msg);
 	} else if (msg->what == MSG_REPORT_ABSENT) {
-		say(&s->row, NULL, "none", msg->text);
-		end_row(&s->row, msg->text);
+		step_say(&s->row, NULL, "none", msg->text);
+		step_end_row(&s->row, msg->text);
 	} else {
 		try_later(q, s, NULL, msg->text);
 	}
@@ -492,7 +372,7 @@ take_posted(struct queue *q, struct step *s, const char *url,
 		if (strcmp(t->rua, url) != 0 || t->state != SPOOL_RUA_WAITING)
 			continue;
 		if (msg->what == MSG_REPORT_TAKEN)
-			end_target(s, t, SPOOL_RUA_SENT, "");
+			step_end_target(s, t, SPOOL_RUA_SENT, "");
 		else
 			try_later(q, s, t, msg->text);
 		return true;
@@ -509,9 +389,8 @@ land(struct queue *q, struct report_flight *f, const struct msg_report *msg)
 	if (load(q, f->row, s) && strcmp(s->row.domain, f->domain) == 0 &&
 	    (f->url[0] == '\0' ? take_found(q, s, msg) :
 	    take_posted(q, s, f->url, msg)))
-		(void)commit_step(q, s);
-	step_clear(s);
-	free(s);
+		(void)step_commit(q, s);
+	step_free(s);
 	flight_free(q, f);
 }
 
@@ -551,7 +430,7 @@ queue_report_done(struct queue *q, uint64_t worker, uint64_t id,
 	if (!answers(f, msg))
 		return ST_DENIED;
 	land(q, f, msg);
-	tick_in(q, 0);
+	report_tick(q, 0);
 	return ST_OK;
 }
 
@@ -571,7 +450,7 @@ report_child_gone(struct queue *q, uint64_t child, bool in_order)
 			fail_flight(q, f, "the worker ended");
 	}
 	if (in_order && !q->stopping)
-		tick_in(q, SOON_MS);
+		report_tick(q, SOON_MS);
 }
 
 /* ---- the operator ---- */
@@ -604,7 +483,7 @@ queue_report_send(struct queue *q, bool today, const char *domain,
 	st = queue_transaction(q, apply_ask, &a);
 	*count_out = a.count;
 	if (st == ST_OK)
-		tick_in(q, 0);
+		report_tick(q, 0);
 	return st;
 }
 
@@ -622,7 +501,7 @@ void
 report_send_init(struct queue *q)
 {
 	q->report->send_ev = event_new(q->base, -1, 0, on_tick, q);
-	tick_in(q, TICK_MS);
+	report_tick(q, TICK_MS);
 }
 
 void

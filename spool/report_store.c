@@ -162,7 +162,8 @@ spool_report_list(struct spool *s, const struct spool_report_query *query,
 	struct query q;
 	enum status st;
 
-	query_start(&q, s, STMT_REPORT_LIST);
+	query_start(&q, s, query->domain != NULL ? STMT_REPORT_OF :
+		query->asked_ms != 0 ? STMT_REPORT_ASKED : STMT_REPORT_LIST);
 	query_int(&q, at->day_s);
 	query_text(&q, at->domain);
 	query_int(&q, at->part);

@@ -268,16 +268,25 @@ static const char *const stmt_sql[STMT_COUNT] = {
 		"INDEXED BY report_due WHERE state < 2 ORDER BY due_s LIMIT 1",
 	[STMT_REPORT_LIST] = "SELECT " REPORT_COLUMNS ", totals FROM "
 		"report_day WHERE (day_s, domain, part) > (?1, ?2, ?3) AND "
-		"day_s >= ?4 AND day_s <= ?5 AND (?6 IS NULL OR domain = ?6) "
-		"AND (?7 = 0 OR asked_ms = ?7) "
+		"day_s >= ?4 AND day_s <= ?5 AND ?6 IS NULL AND ?7 = 0 "
+		"ORDER BY day_s, domain, part LIMIT ?8",
+	[STMT_REPORT_OF] = "SELECT " REPORT_COLUMNS ", totals FROM "
+		"report_day INDEXED BY report_domain WHERE domain = ?6 AND "
+		"(day_s, domain, part) > (?1, ?2, ?3) AND "
+		"day_s >= ?4 AND day_s <= ?5 AND (?7 = 0 OR asked_ms = ?7) "
+		"ORDER BY day_s, part LIMIT ?8",
+	[STMT_REPORT_ASKED] = "SELECT " REPORT_COLUMNS ", totals FROM "
+		"report_day INDEXED BY report_asked WHERE asked_ms = ?7 AND "
+		"asked_ms > 0 AND (day_s, domain, part) > (?1, ?2, ?3) AND "
+		"day_s >= ?4 AND day_s <= ?5 AND ?6 IS NULL "
 		"ORDER BY day_s, domain, part LIMIT ?8",
 	[STMT_REPORT_SIZES] = "SELECT count(*), coalesce(sum(size), 0) FROM "
 		"report_day INDEXED BY report_size",
 	[STMT_REPORT_COUNT] = "SELECT count(*) FROM report_day "
 		"WHERE day_s = ? AND part = 0",
-	[STMT_REPORT_ASK_PAST] = "UPDATE report_day SET due_s = ?1 / 1000, "
-		"tries = 0, "
-		"asked_ms = ?1 WHERE state < 2 AND (day_s < ?2 OR part > 0) "
+	[STMT_REPORT_ASK_PAST] = "UPDATE report_day INDEXED BY report_due "
+		"SET due_s = ?1 / 1000, tries = 0, asked_ms = ?1 "
+		"WHERE state < 2 AND (day_s < ?2 OR part > 0) "
 		"AND (?3 IS NULL OR domain = ?3) AND ?4 = ?4",
 	[STMT_REPORT_ASK_TODAY] = "UPDATE report_day SET due_s = ?1 / 1000, "
 		"asked_ms = ?1, until_s = ?4, part = 1 + (SELECT max(r.part) "
