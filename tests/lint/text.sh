@@ -61,6 +61,22 @@ ast.parse(open(sys.argv[1]).read(), sys.argv[1])' "$f" 2>&1 ;;
 	done
 }
 
+# Manual pages that are not installed, or that smtpd-out(8) does not name.
+lost_pages() {
+	for page in etc/*.[1-9]; do
+		name=$(basename "${page%.?}")
+		grep -qF "	$page" etc/Makefile.inc ||
+			echo "$page: not in etc/Makefile.inc"
+		[ "$page" = etc/smtpd-out.8 ] ||
+			grep -q "^\.Xr $name ${page##*.}" etc/smtpd-out.8 ||
+			echo "$page: not in smtpd-out(8)"
+	done
+	for command in check lint queue report submit; do
+		[ -e "etc/smtpd-out-$command.1" ] ||
+			echo "etc/smtpd-out-$command.1: not there"
+	done
+}
+
 if command -v codespell >/dev/null; then
 	# shellcheck disable=SC2086
 	result spelling "$(codespell -q 3 -L "$(paste -sd, tests/lint/words)" \
@@ -77,6 +93,7 @@ for page in etc/*.[1-9]; do
 		skip "manual page $page" mandoc
 	fi
 done
+result 'all manual pages can be found' "$(lost_pages)"
 # shellcheck disable=SC2046
 result 'no space at line ends' "$(grep -nE '[[:space:]]+$' $(set_of) \
 	/dev/null)"
