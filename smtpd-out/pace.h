@@ -4,7 +4,7 @@
  * and a rate.  Pure: time is an argument, monotonic milliseconds.
  *
  * The window starts small, grows by a third with each round while it is used
- * up, and ends at the limit.  A connection that fails, or is turned away, halves
+ * up, and ends at the limit.  A connection that fails or is turned away halves
  * it, and from then on it grows by one in ten rounds.
  * Who is down gets nothing until its time is up, then one session at a time
  * until one has been of use.

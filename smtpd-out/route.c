@@ -154,6 +154,7 @@ host_is_local(const struct route_host *host, const char *hostname,
 static void
 host_clear(struct route_host *host)
 {
+	mem_free(&host->addrs);
 	mem_free(&host->name);
 }
 
@@ -295,8 +296,12 @@ on_done(evutil_socket_t fd, short what, void *arg)
 static struct route_host *
 add_host(struct route *route, const char *name, uint16_t preference)
 {
-	struct route_host *host = &route->hosts[route->host_count++];
+	struct route_host *host;
 
+	/* Many routes are held at a time, most of one host. */
+	route->hosts = xrealloc_n(route->hosts, route->host_count + 1,
+		sizeof(*host));
+	host = &route->hosts[route->host_count++];
 	memset(host, 0, sizeof(*host));
 	host->name = xstrdup(name);
 	host->preference = preference;
@@ -308,12 +313,17 @@ static void
 add_address(struct route_lookup *l, struct route_host *host, int family,
 	const void *bytes)
 {
-	struct session_addr *to = &host->addrs[host->addr_count];
-	struct sockaddr_in *in = (struct sockaddr_in *)&to->addr;
-	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&to->addr;
+	struct session_addr *to;
+	struct sockaddr_in *in;
+	struct sockaddr_in6 *in6;
 
 	if (host->addr_count == SESSION_ADDRS_MAX)
 		return;
+	host->addrs = xrealloc_n(host->addrs, host->addr_count + 1,
+		sizeof(*to));
+	to = &host->addrs[host->addr_count];
+	in = (struct sockaddr_in *)&to->addr;
+	in6 = (struct sockaddr_in6 *)&to->addr;
 	memset(to, 0, sizeof(*to));
 	if (family == AF_INET) {
 		in->sin_family = AF_INET;
@@ -580,7 +590,6 @@ route_start(struct event_base *base, struct resolver *resolver,
 	l->done_ev = event_new(base, -1, 0, on_done, l);
 	l->route = xcalloc(1, sizeof(*l->route));
 	l->route->port = l->port;
-	l->route->hosts = xcalloc(ROUTE_HOSTS_MAX, sizeof(struct route_host));
 	(void)str_copy(l->destination, sizeof(l->destination), destination);
 	if (rule != NULL && rule->relay_host != NULL) {
 		start_relay(l, rule);

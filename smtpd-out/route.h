@@ -20,8 +20,8 @@
 struct route_host {
 	char *name;		/* MX host, or "[literal]" */
 	uint16_t preference;
-	struct session_addr addrs[SESSION_ADDRS_MAX];
-	size_t addr_count;	/* 0: see outcome */
+	struct session_addr *addrs;
+	size_t addr_count;	/* SESSION_ADDRS_MAX; 0: see outcome */
 	enum dns_security mx_security;	/* of the MX RRset or its denial */
 	enum dns_security address_security;	/* weakest of those found */
 	enum dns_security chain_security;	/* of the aliases alone */

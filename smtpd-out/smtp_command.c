@@ -371,7 +371,7 @@ smtp_flight_push(struct smtp_flight *f, enum smtp_verb verb, size_t rcpt)
 
 	assert(!smtp_flight_full(f));
 	f->sent[at].verb = verb;
-	f->sent[at].rcpt = rcpt;
+	f->sent[at].rcpt = (unsigned)rcpt & 0xffffff;
 	f->count++;
 }
 

@@ -79,8 +79,8 @@ bool smtp_needs_utf8(const struct session_txn *);
 #define SMTP_FLIGHT_MAX 128
 
 struct smtp_sent {
-	enum smtp_verb verb;
-	size_t rcpt;		/* index of the recipient, for RCPT */
+	enum smtp_verb verb : 8;
+	unsigned rcpt : 24;	/* index of the recipient, for RCPT */
 };
 
 struct smtp_flight {

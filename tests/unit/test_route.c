@@ -79,8 +79,10 @@ make_route(const char *text)
 	for (token = strtok_r(copy, " ", &save); token != NULL;
 	    token = strtok_r(NULL, " ", &save)) {
 		struct route_host *h = &r->hosts[r->host_count++];
-		struct sockaddr_in *in = (void *)&h->addrs[0].addr;
+		struct sockaddr_in *in;
 
+		h->addrs = xcalloc(1, sizeof(h->addrs[0]));
+		in = (void *)&h->addrs[0].addr;
 		h->preference = (uint16_t)atoi(token);
 		h->name = xstrdup(strtok_r(NULL, " ", &save));
 		token = strtok_r(NULL, " ", &save);
