@@ -183,18 +183,20 @@ look_up(void)
 static void
 change_record(void)
 {
+	/* Of one name it keeps the pointer. */
+	static const char *const owners[DOMAINS] = { "_mta-sts.a.example",
+		"_mta-sts.b.example", "_mta-sts.c.example" };
 	static const struct {
 		enum dns_result result;
 		const char *text;
 	} answers[] = { { DNS_NXDOMAIN, NULL }, { DNS_LATER, NULL },
-		{ DNS_FOUND, "v=STSv1; id=1" }, { DNS_FOUND, "v=STSv1; id=2" },
+		{ DNS_FOUND, "v=STSv1; id=1" },
+		{ DNS_FOUND, "v=STSv1; id=2" },
 		{ DNS_FOUND, "v=STSv1; id=3" }, { DNS_FOUND, "v=STSv1; i" } };
-	/* Of one name it keeps the pointer. */
-	static const char *const owners[DOMAINS] = { "_mta-sts.a.example",
-		"_mta-sts.b.example", "_mta-sts.c.example" };
 	unsigned i = any(6);
 
-	fake_dns_set(owners[any(DOMAINS)], DNS_TYPE_TXT, answers[i].result, answers[i].text);
+	fake_dns_set(owners[any(DOMAINS)], DNS_TYPE_TXT, answers[i].result,
+		answers[i].text);
 	fake_dns_ttl(1 + any(7200));
 }
 
