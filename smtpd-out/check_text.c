@@ -502,6 +502,8 @@ say_tlsa(struct page *p, const struct check_host *h)
 	if (h->tlsa_count == 0 && h->addr_count > 0)
 		row(p, "TLSA", h->address_security == DNS_SEC_SECURE ?
 			"not asked for: a local rule decides" :
+			h->address_security == DNS_SEC_UNKNOWN ?
+			"not asked for: nothing proves the addresses" :
 			"not asked for: the addresses are not signed");
 }
 

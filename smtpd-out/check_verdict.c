@@ -291,6 +291,18 @@ failing_host(const struct check_facts *f, const struct outcome **why_out)
 	return NULL;
 }
 
+/* What is wrong on this side comes first. */
+static bool
+mend_resolver(const struct check_facts *f, char *out, size_t out_bytes)
+{
+	if (f->resolver == RESOLVER_UNKNOWN || f->resolver ==
+	    RESOLVER_VALIDATING || f->resolver == RESOLVER_TRUSTING)
+		return false;
+	(void)snprintf(out, out_bytes, "on this machine: %s",
+		f->resolver_text);
+	return true;
+}
+
 static void
 mend_domain(const struct check_facts *f, const struct outcome *why, char *out,
 	size_t out_bytes)
@@ -341,7 +353,10 @@ mend_published(const struct check_facts *f, const struct check_verdict *v,
 	else if (v->result >= CHECK_ENCRYPTED && h->demand->why ==
 	    WHY_DANE_UNUSABLE)
 		put_cure(f, TLS_FAILURE_TLSA_INVALID, out, out_bytes);
-	else if (v->result >= CHECK_ENCRYPTED)
+	else if (v->result >= CHECK_ENCRYPTED && f->relay)
+		(void)str_copy(out, out_bytes, "a rule with tls = pkix or "
+			"fingerprint would verify the relay");
+	else if (v->result >= CHECK_ENCRYPTED && h->name[0] != '[')
 		(void)snprintf(out, out_bytes, h->mx_security ==
 			DNS_SEC_SECURE && h->address_security ==
 			DNS_SEC_SECURE ? "publish TLSA records for %s: the "
@@ -351,7 +366,8 @@ mend_published(const struct check_facts *f, const struct check_verdict *v,
 	else if (f->tlsrpt.finding == TLSRPT_FINDING_INVALID)
 		(void)snprintf(out, out_bytes, "TLSRPT: correct the record at "
 			"_smtp._tls.%s", f->domain);
-	else if (f->tlsrpt.finding == TLSRPT_FINDING_NONE && !f->relay)
+	else if (f->tlsrpt.lookup.asked &&
+	    f->tlsrpt.finding == TLSRPT_FINDING_NONE)
 		(void)snprintf(out, out_bytes, "publish a TLSRPT record at "
 			"_smtp._tls.%s, to hear of failures", f->domain);
 	else
@@ -368,6 +384,8 @@ say_next(const struct check_facts *f, struct check_verdict *v)
 
 	if (v->result < CHECK_DEFERRED)
 		h = failing_host(f, &why);
+	if (mend_resolver(f, v->next, sizeof(v->next)))
+		return;
 	if (h != NULL)
 		mend_host(f, h, why, v->next, sizeof(v->next));
 	else if (v->result >= CHECK_DEFERRED)

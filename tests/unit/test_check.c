@@ -125,6 +125,7 @@ make_facts(const enum fate *list)
 
 	(void)str_copy(f->domain, sizeof(f->domain), "d.example");
 	f->connected = true;
+	f->tlsrpt.lookup.asked = true;
 	f->port = 25;
 	f->hosts = xcalloc(HOSTS_MAX + 1, sizeof(f->hosts[0]));
 	for (unsigned i = 0; i < HOSTS_MAX && list[i] != END; i++)
@@ -242,6 +243,24 @@ test_untested(void **state)
 	assert_int_equal(v.result, CHECK_PLAIN);
 	assert_int_equal(v.host, 1);
 	assert_non_null(strstr(v.reason, "nothing is demanded"));
+	check_facts_free(&f);
+}
+
+static void
+test_own_side(void **state)
+{
+	const enum fate list[] = { MAY_TLS, END };
+	struct check_facts *f = make_facts(list);
+	struct check_verdict v;
+
+	(void)state;
+	f->relay = true;
+	check_verdict(f, &v);
+	assert_non_null(strstr(v.next, "verify the relay"));
+	(void)str_copy(f->resolver_text, sizeof(f->resolver_text), "stripped");
+	f->resolver = RESOLVER_STRIPS;
+	check_verdict(f, &v);
+	assert_string_equal(v.next, "on this machine: stripped");
 	check_facts_free(&f);
 }
 
@@ -425,6 +444,7 @@ main(void)
 		cmocka_unit_test(test_verdicts),
 		cmocka_unit_test(test_no_host),
 		cmocka_unit_test(test_untested),
+		cmocka_unit_test(test_own_side),
 		cmocka_unit_test(test_sts),
 		cmocka_unit_test(test_printing),
 		cmocka_unit_test(test_width),
