@@ -5,8 +5,12 @@ by its schema, and that its verdict is what delivery then does."""
 import json
 import os
 import pty
+import pwd
 import re
+import socket
 import subprocess
+import threading
+import time
 
 import common		# noqa: F401
 import lab
@@ -285,6 +289,47 @@ def _():
               "found")
 
 
+def impostor(path, answer):
+    """Somebody at the control socket, who says that (None: nothing)."""
+    def serve(sock):
+        while True:
+            client, _ = sock.accept()
+            clients.append(client)
+            if answer is not None:
+                client.recv(4096)
+                client.sendall(answer)
+                client.close()
+    clients = []
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind(path)
+    os.chmod(path, 0o666)
+    sock.listen(8)
+    threading.Thread(target=serve, args=(sock,), daemon=True).start()
+
+
+@t.test("a daemon that is silent or talks nonsense holds nothing up")
+def _():
+    for number, answer in enumerate((
+            None, b"", b"nonsense\n", b"[1,2]\n", b'{"end":true}' * 9,
+            b'{"state":7,"next":"x","reason":[],"mx":{}}\n{"end":true}\n')):
+        path = "%s/impostor%d" % (daemon.dir, number)
+        impostor(path, answer)
+        with open(daemon.config) as f:
+            text = f.read().replace("unix:%s/control" % daemon.dir,
+                                    "unix:" + path)
+        with open(path + ".conf", "w") as f:
+            f.write(text)
+        began = time.monotonic()
+        done = daemon.run("check", "-c", path + ".conf", "--json", "-",
+                          stdin=b"good.test\nsts.test\nbroken.test\n")
+        tap.true(time.monotonic() - began < 8, "%r takes long" % answer)
+        found = [json.loads(x) for x in done.stdout.splitlines()]
+        for document in found:
+            lab_check.valid(document)
+        tap.equal([x["verdict"] for x in found],
+                  ["dane", "sts", "deferred"], "verdicts after %r" % answer)
+
+
 class Hostile(Session):
     """Everything that a server must not do, one after the other."""
     turn = 0
@@ -318,6 +363,27 @@ def _():
         tap.true(not re.search(r"[^\n -~\u00a0-\uffff]", text),
                  "control characters in %r" % text)
     peer.session = Busy
+
+
+class Silent(Session):
+    def on_connect(self):
+        time.sleep(1)
+
+
+@t.test("it is not root, and has a filter, when it talks to a server")
+def _():
+    peer.session = Silent
+    seen = len(peer.sessions)
+    with subprocess.Popen(daemon.argv("check", "-c", daemon.config,
+                                      "busy.test"),
+                          stdin=subprocess.DEVNULL,
+                          stdout=subprocess.DEVNULL) as process:
+        net.wait("it connects", lambda: len(peer.sessions) > seen)
+        status = daemon.status(process.pid)
+    peer.session = Busy
+    tap.equal(status["Uid"].split(), [str(pwd.getpwnam(
+        "smtpd-out").pw_uid)] * 4, "users")
+    tap.equal(status["Seccomp"], "2", "filter")
 
 
 # ---- with a daemon ----------------------------------------------------------
