@@ -218,6 +218,23 @@ def _():
     tap.equal(len(got), 11, "result types")
 
 
+@t.test("what arrived follows the schema")
+def _():
+    try:
+        import jsonschema
+    except ImportError:
+        raise tap.Skip("needs python3-jsonschema")
+    with open(os.path.join(lab.TOP, "tests", "schema", "tlsrpt.json")) as f:
+        schema = json.load(f)
+    for _, _, document in sink.posts:
+        # Sent before the day was over, it ends when it was asked for.
+        times = dict(document["date-range"])
+        tap.match("^....-..-..T..:..:..Z$", times["end-datetime"], "end")
+        times["end-datetime"] = times["start-datetime"][:11] + "23:59:59Z"
+        document = dict(document, **{"date-range": times})
+        jsonschema.validate(document, schema, cls=jsonschema.Draft7Validator)
+
+
 @t.test("policies as found: TLSA records, policy lines, and both of a session")
 def _():
     (_, doc), = mailed("both.test")
