@@ -223,10 +223,17 @@ fresh_until(const struct sts_entry *e, const struct sts_view *view)
 	return clock_mono_ms() + ms;
 }
 
-/* What is wrong is told while the domain still announces a policy. */
+/* What is wrong is told while the domain still announces a policy, or when mail
+ * waits because its DNS does not say so; not what is wrong on our side. */
 static void
 take_failure(const struct sts_entry *e, struct sts_view *view)
 {
+	if (view->what == STS_VIEW_DEFER && !e->parent_silent &&
+	    e->finding == STS_FINDING_FAILED) {
+		view->failure = TLS_FAILURE_STS_FETCH;
+		(void)str_copy(view->reason, sizeof(view->reason),
+			e->finding_error);
+	}
 	if (e->cached.failures == 0 || e->finding != STS_FINDING_RECORD)
 		return;
 	view->failure = e->cached.failure;

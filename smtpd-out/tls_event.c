@@ -185,19 +185,16 @@ add_sts(struct tlsrpt_event *out, size_t *count, const struct tls_note *n)
 	add_lines(&e->policy, n->sts);
 }
 
-/* A policy that could not be had, or not anew. */
+/* A policy that could not be had, or not anew, for a reason on their side. */
 static void
 add_lookup(struct tlsrpt_event *out, size_t *count, const struct tls_note *n)
 {
-	struct fault f = { TLS_FAILURE_NONE, NULL, NULL };
+	struct fault f;
 
-	if (n->sts != NULL && n->sts->failure != TLS_FAILURE_NONE)
-		f = fault_of(n, n->sts->failure, n->sts->reason);
-	else if (n->kind == TLS_NOTE_SKIPPED &&
-	    n->why->tls_failure == TLS_FAILURE_STS_FETCH)
-		f = fault_of(n, n->why->tls_failure, n->why->text);
-	if (f.failure != TLS_FAILURE_NONE)
-		(void)add(out, count, n, TLSRPT_POLICY_STS, &f);
+	if (n->sts == NULL || n->sts->failure == TLS_FAILURE_NONE)
+		return;
+	f = fault_of(n, n->sts->failure, n->sts->reason);
+	(void)add(out, count, n, TLSRPT_POLICY_STS, &f);
 }
 
 /* ---- neither ---- */
