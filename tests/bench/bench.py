@@ -31,9 +31,9 @@ import lab_daemon	# noqa: E402
 # bench: (rounds, size and more) in full and in quick mode
 SIZES = {
     "accept-1": ((3, 1000), (1, 150)),
-    "accept-50": ((5, 10000), (1, 1000)),
-    "drain-clear": ((5, 10000), (1, 1000)),
-    "drain-tls": ((5, 10000), (1, 1000)),
+    "accept-50": ((3, 10000), (1, 1000)),
+    "drain-clear": ((3, 10000), (1, 1000)),
+    "drain-tls": ((3, 10000), (1, 1000)),
     "dane": ((3, 2000), (1, 200)),
     "latency": ((3, 40), (1, 10)),
     "slow": ((1, 1000, 5, 60), (1, 100, 1, 10)),
