@@ -6,7 +6,9 @@ history, spool and a file at its one compiled-in place."""
 import concurrent.futures
 import json
 import os
+import pwd
 import re
+import subprocess
 import time
 
 import common		# noqa: F401
@@ -470,6 +472,23 @@ def _():
                 "xmpp-client": XML}.get(name, b"")
         each([name], EX_UNAVAILABLE, "garbage",
              list=lambda self, x=head + text * 8000: x)
+
+
+@t.test("while a peer speaks: no root, and the filter is on")
+def _():
+    p = peer(Smtp, list=lambda self: (time.sleep(1), b"")[1])
+    process = subprocess.Popen(
+        daemon.argv("check", "-c", daemon.config, "--starttls", "smtp",
+                    "%s:%d" % (PEER4, p.sock.getsockname()[1])),
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL)
+    net.wait("it has spoken", lambda: p.sessions and p.sessions[0].verbs)
+    status = daemon.status(process.pid)
+    tap.equal(process.wait(10), EX_TEMPFAIL, "exit code")
+    tap.equal(status["Uid"].split()[0],
+              str(pwd.getpwnam("smtpd-out").pw_uid), "user")
+    tap.equal(status["Seccomp"], "2", "filter")
+    p.close()
 
 
 @t.test("the end of the connection, at each step")
