@@ -257,6 +257,8 @@ def _():
 def _():
     check = lab_check.Check(daemon, SENDER)
     tap.equal(check.same_all(TABLE), len(TABLE), "domains")
+    net.wait("its sessions end", lambda: len(postfix.log_lines(
+        r": connect from")) == len(postfix.log_lines(r"disconnect from")))
 
 
 @t.test("a host outside the policy is skipped, and not even asked")

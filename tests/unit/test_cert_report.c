@@ -194,7 +194,8 @@ connect_to(const struct cert_spec *spec, enum demand_level level,
 	struct watched *w)
 {
 	static const struct peer_step good[] = { ASK, TLS,
-		LINE("EHLO client.example"), PLAIN, BYE };
+		LINE("EHLO client.example"), PLAIN, BYE,
+		{ PEER_END, NULL, 0 } };
 	static const struct peer_step bad[] = { ASK,
 		{ PEER_TLS_TRY, NULL, 0 }, { PEER_NEVER, "EHLO", 0 },
 		{ PEER_END, NULL, 0 } };
