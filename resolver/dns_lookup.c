@@ -29,7 +29,7 @@ struct dns_lookup {
 	uint16_t type;
 	struct dns_ask *ask;
 	struct dns_msg *msg;		/* in work */
-	struct dns_chain chain;		/* of msg */
+	struct dns_chain *chain;	/* of msg; NULL: none came yet */
 	size_t links;			/* followed so far */
 	uint32_t ttl;			/* smallest so far */
 	enum dns_security security, chain_security;
@@ -46,6 +46,7 @@ lookup_free(struct dns_lookup *l)
 	dns_zones_cancel(&l->wait);
 	dns_msg_free(&l->msg);
 	event_free(l->timer);
+	free(l->chain);
 	free(l);
 }
 
@@ -101,13 +102,13 @@ static void
 finish_positive(struct dns_lookup *l)
 {
 	struct dns_answer_parts parts = { .name = l->name,
-		.canonical = l->chain.last, .type = l->type,
+		.canonical = l->chain->last, .type = l->type,
 		.result = DNS_FOUND, .security = l->security,
 		.chain_security = l->chain_security, .ede = l->msg->ede,
 		.why = why_of(l) };
 	struct dns_set *set = xmalloc(sizeof(*set));
 
-	(void)dns_set_find(l->msg, DNS_ANSWER, l->chain.last, l->type, set);
+	(void)dns_set_find(l->msg, DNS_ANSWER, l->chain->last, l->type, set);
 	parts.set = set;
 	parts.ttl_s = ttl_clamp(l, set->ttl);
 	finish(l, &parts);
@@ -118,15 +119,15 @@ static void
 finish_negative(struct dns_lookup *l)
 {
 	struct dns_answer_parts parts = { .name = l->name,
-		.canonical = l->chain.last, .type = l->type,
-		.result = l->chain.end == DNS_END_NXDOMAIN ? DNS_NXDOMAIN :
+		.canonical = l->chain->last, .type = l->type,
+		.result = l->chain->end == DNS_END_NXDOMAIN ? DNS_NXDOMAIN :
 			DNS_NODATA,
 		.security = l->security,
 		.chain_security = l->chain_security, .ede = l->msg->ede,
 		.why = why_of(l) };
 
 	parts.ttl_s = ttl_clamp(l,
-		dns_chain_negative_ttl(l->msg, l->chain.last));
+		dns_chain_negative_ttl(l->msg, l->chain->last));
 	finish(l, &parts);
 }
 
@@ -144,15 +145,15 @@ ask(struct dns_lookup *l)
 static void
 settle(struct dns_lookup *l)
 {
-	l->links += l->chain.count;
+	l->links += l->chain->count;
 	if (l->links > DNS_CHAIN_MAX) {
 		finish_later(l, DNS_SEC_INDETERMINATE,
 			"CNAME chain too long");
 		return;
 	}
-	if (l->chain.ttl < l->ttl)
-		l->ttl = l->chain.ttl;
-	switch (l->chain.end) {
+	if (l->chain->ttl < l->ttl)
+		l->ttl = l->chain->ttl;
+	switch (l->chain->end) {
 	case DNS_END_ANSWER:
 		finish_positive(l);
 		return;
@@ -161,7 +162,7 @@ settle(struct dns_lookup *l)
 		finish_negative(l);
 		return;
 	default:
-		dns_name_copy(l->current, l->chain.last);
+		dns_name_copy(l->current, l->chain->last);
 		dns_msg_free(&l->msg);
 		ask(l);
 	}
@@ -182,7 +183,7 @@ judged(struct dns_lookup *l)
 		settle(l);
 		return;
 	}
-	dns_name_copy(l->current, l->chain.last);
+	dns_name_copy(l->current, l->chain->last);
 	finish_later(l, all, v->why);
 }
 
@@ -213,7 +214,7 @@ trust_ad(struct dns_lookup *l)
 {
 	enum dns_security s = l->msg->ad ? DNS_SEC_SECURE : DNS_SEC_INSECURE;
 
-	if (l->chain.count > 0)
+	if (l->chain->count > 0)
 		l->chain_security = dns_security_worse(l->chain_security, s);
 	l->security = dns_security_worse(l->security, s);
 }
@@ -223,7 +224,7 @@ judge(struct dns_lookup *l)
 {
 	switch (l->env->dnssec) {
 	case CONF_DNSSEC_VALIDATE:
-		dns_validate_begin(&l->validate, l->msg, &l->chain);
+		dns_validate_begin(&l->validate, l->msg, l->chain);
 		validate(l);
 		return;
 	case CONF_DNSSEC_TRUST_AD:
@@ -249,9 +250,11 @@ on_reply(const struct dns_reply *r, void *arg)
 		finish_later(l, DNS_SEC_INDETERMINATE, r->why);
 		return;
 	}
-	dns_chain_follow(l->msg, l->current, l->type, &l->chain);
-	if (l->chain.end == DNS_END_BAD)
-		finish_later(l, DNS_SEC_INDETERMINATE, l->chain.why);
+	if (l->chain == NULL)
+		l->chain = xcalloc(1, sizeof(*l->chain));
+	dns_chain_follow(l->msg, l->current, l->type, l->chain);
+	if (l->chain->end == DNS_END_BAD)
+		finish_later(l, DNS_SEC_INDETERMINATE, l->chain->why);
 	else
 		judge(l);
 }
