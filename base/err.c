@@ -370,6 +370,17 @@ outcome_sts_mx_mismatch(const char *host, const char *domain)
 }
 
 struct outcome
+outcome_sts_no_host(const char *domain, const char *why)
+{
+	struct outcome o = local_outcome(SCOPE_DESTINATION, STAGE_POLICY, 451,
+		"4.7.5", "the MTA-STS policy of %s names mail hosts, but DNS "
+		"without signatures leads to none: %s", domain, why);
+
+	o.tls_failure = TLS_FAILURE_VALIDATION;
+	return o;
+}
+
+struct outcome
 outcome_sts_later(const char *domain, const char *why)
 {
 	struct outcome o = local_outcome(SCOPE_HOST, STAGE_POLICY, 451,

@@ -133,9 +133,11 @@ struct outcome outcome_tls_failed(const char *host, enum tls_failure,
 struct outcome outcome_tls_asked(const char *host, const char *why);
 struct outcome outcome_auth(const char *host, const char *why);
 struct outcome outcome_tlsa_lookup(const char *host);
-/* MTA-STS (RFC 8461): the policy of the domain does not name the host; it
- * cannot be known now whether there is a policy, and why. */
+/* MTA-STS (RFC 8461): the policy of the domain does not name the host; it names
+ * some, but DNS that nobody signed says that there is none, and why; it cannot
+ * be known now whether there is a policy, and why. */
 struct outcome outcome_sts_mx_mismatch(const char *host, const char *domain);
+struct outcome outcome_sts_no_host(const char *domain, const char *why);
 struct outcome outcome_sts_later(const char *domain, const char *why);
 struct outcome outcome_dane_required(const char *host, const char *why);
 

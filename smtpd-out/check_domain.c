@@ -247,7 +247,7 @@ take_hosts(struct check_domain *d)
 			true);
 	}
 	if (d->route->host_count == 0) {
-		f->route = d->route->outcome;
+		f->route = route_outcome(d->route, f->domain, f->sts.view);
 	} else if (f->host_count == 0) {
 		f->only_mx_missing = true;
 		f->route = outcome_local("the host named by --mx is not one "

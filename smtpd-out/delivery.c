@@ -543,11 +543,14 @@ delivery_routed(struct delivery *d)
 {
 	struct route *route = d->route;
 	struct dest *dest = d->dest;
+	struct outcome o;
 
 	if (dest->all->stopping) {
 		finish(d);
 	} else if (route->host_count == 0) {
-		delivery_settle_without(d, &route->outcome, "", WHY_DEFAULT);
+		o = route_outcome(route, dest->name, d->sts);
+		delivery_settle_without(d, &o, "", o.stage == STAGE_POLICY ?
+			WHY_STS : WHY_DEFAULT);
 		finish(d);
 	} else {
 		next_host(d);
@@ -555,7 +558,8 @@ delivery_routed(struct delivery *d)
 	dest_pump(dest);
 }
 
-/* Without a host there is nothing to know a policy for. */
+/* Without a host there is nothing to know a policy for, unless mail would go
+ * back for it. */
 static void
 on_route(struct route *route, void *arg)
 {
@@ -563,7 +567,8 @@ on_route(struct route *route, void *arg)
 
 	d->lookup = NULL;
 	d->route = route;
-	if (d->sts_lookup == NULL || route->host_count == 0)
+	if (d->sts_lookup == NULL || (route->host_count == 0 &&
+	    route->outcome.verdict != VERDICT_NEVER))
 		delivery_routed(d);
 }
 

@@ -257,6 +257,18 @@ random_32(void)
 	return bits;
 }
 
+struct outcome
+route_outcome(const struct route *route, const char *destination,
+	const struct sts_view *sts)
+{
+	const struct outcome *o = &route->outcome;
+
+	if (o->verdict != VERDICT_NEVER || route->proven ||
+	    !sts_view_enforces(sts))
+		return *o;
+	return outcome_sts_no_host(destination, o->text);
+}
+
 void
 route_free(struct route **routep)
 {
@@ -511,6 +523,7 @@ on_mx(struct dns_answer *answer, void *arg)
 	l->mx = NULL;
 	if (answer->result == DNS_FOUND && is_null_mx(answer)) {
 		l->route->outcome = outcome_null_mx(l->destination);
+		l->route->proven = answer->security == DNS_SEC_SECURE;
 		finish(l);
 	} else if (answer->result == DNS_FOUND) {
 		hosts_from_mx(l, answer);
@@ -525,6 +538,7 @@ on_mx(struct dns_answer *answer, void *arg)
 			outcome_no_domain(l->destination) :
 			outcome_dns_later(l->destination, answer->why != NULL ?
 			answer->why : "no answer");
+		l->route->proven = answer->security == DNS_SEC_SECURE;
 		finish(l);
 	}
 	dns_answer_free(&answer);

@@ -14,6 +14,7 @@
 #include "base/str.h"
 #include "resolver/resolver.h"
 #include "smtpd-out/session.h"
+#include "smtpd-out/sts_view.h"
 
 #define ROUTE_HOSTS_MAX 16	/* MX hosts looked at, by preference */
 
@@ -36,7 +37,14 @@ struct route {
 	struct route_host *hosts;
 	size_t host_count;
 	struct outcome outcome;	/* when host_count is 0: verdict != NONE */
+	bool proven;		/* DNSSEC says so; false for addresses */
 };
+
+/* Why there is no host, for a destination with that MTA-STS policy (NULL: not
+ * asked for): whoever forges DNS must not have mail returned that an enforced
+ * policy protects. */
+struct outcome route_outcome(const struct route *, const char *destination,
+	const struct sts_view *);
 
 /* This machine's own addresses, for loop detection; read once at start
  * (before the sandbox), from the configuration or the interfaces. */

@@ -550,6 +550,58 @@ test_stages(void **state)
 	use_conf("");
 }
 
+/* DNS that nobody signed says that there is no host: an enforced policy keeps
+ * mail from going back for it, nothing else does. */
+static void
+test_no_host(void **state)
+{
+	static const struct {
+		const char *policy, *mx;
+		enum dns_result result;
+		enum dns_security security;
+		enum outcome_verdict verdict;
+	} rows[] = {
+		{ POLICY("enforce", "*.example"), "0 .", DNS_FOUND,
+		    DNS_SEC_INSECURE, VERDICT_LATER },
+		{ POLICY("enforce", "*.example"), NULL, DNS_NXDOMAIN,
+		    DNS_SEC_INSECURE, VERDICT_LATER },
+		{ POLICY("enforce", "*.example"), "10 gone.example", DNS_FOUND,
+		    DNS_SEC_INSECURE, VERDICT_LATER },
+		{ POLICY("enforce", "*.example"), "10 me.example", DNS_FOUND,
+		    DNS_SEC_INSECURE, VERDICT_LATER },
+		{ POLICY("enforce", "*.example"), "0 .", DNS_FOUND,
+		    DNS_SEC_SECURE, VERDICT_NEVER },
+		{ POLICY("enforce", "*.example"), NULL, DNS_NXDOMAIN,
+		    DNS_SEC_SECURE, VERDICT_NEVER },
+		{ POLICY("testing", "*.example"), "0 .", DNS_FOUND,
+		    DNS_SEC_INSECURE, VERDICT_NEVER },
+		{ POLICY("none", "*.example"), NULL, DNS_NXDOMAIN,
+		    DNS_SEC_INSECURE, VERDICT_NEVER },
+		{ NULL, "0 .", DNS_FOUND, DNS_SEC_INSECURE, VERDICT_NEVER },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		const struct msg_rcpt_result *r;
+
+		use_conf("");
+		if (rows[i].policy != NULL)
+			fake_fetch_text(rows[i].policy);
+		else
+			fake_fetch_fail(TLS_FAILURE_STS_FETCH);
+		fake_dns_set("d.example", DNS_TYPE_MX, rows[i].result,
+			rows[i].mx);
+		fake_dns_security(rows[i].security);
+		r = deliver();
+		assert_int_equal(r->outcome.verdict, rows[i].verdict);
+		assert_int_equal(r->outcome.tls_failure, rows[i].verdict ==
+			VERDICT_LATER ? TLS_FAILURE_VALIDATION :
+			TLS_FAILURE_NONE);
+		assert_string_equal(r->why, rows[i].verdict == VERDICT_LATER ?
+			"sts" : "default");
+	}
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
 
 int
@@ -558,7 +610,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		T(one), T(notes), T(notes_of_shared), T(dns_failure),
 		T(not_asked), T(changed), T(changed_to_none), T(unchanged),
-		T(old_session), T(stages),
+		T(old_session), T(stages), T(no_host),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
