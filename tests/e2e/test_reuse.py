@@ -6,6 +6,7 @@ import time
 
 import common		# noqa: F401
 import lab
+import lab_check
 import lab_daemon
 import lab_mta
 import lab_peer
@@ -288,6 +289,11 @@ def _():
     for n in range(3):
         sent("a@s1.test")
     tap.equal([len(x) for x in over(hub)], [1, 1, 1], "messages of each")
+
+
+@t.test("check says of each domain what delivery did last")
+def _():
+    tap.true(lab_check.Check(daemon, SENDER).same_all() > 3, "domains")
 
 
 @t.test("it ends in peace")

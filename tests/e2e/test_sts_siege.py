@@ -10,6 +10,7 @@ import time
 
 import common		# noqa: F401
 import lab
+import lab_check
 import lab_daemon
 import lab_mta
 import lab_sts
@@ -143,6 +144,11 @@ def _():
         if len(daemon.queue_json("policies", "list")) == 4 else None, 20)
     tap.true({"good.test", "elder.test"} & set(known), "known: %r" % known)
     tap.true("sts-cache-full" in daemon.log(), "no line in the log")
+
+
+@t.test("check says of each domain what delivery did last")
+def _():
+    tap.true(lab_check.Check(daemon, SENDER).same_all() > 1, "domains")
 
 
 @t.test("a list that replaces one which expires needs no reload")

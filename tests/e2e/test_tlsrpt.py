@@ -9,6 +9,7 @@ import time
 
 import common		# noqa: F401
 import lab
+import lab_check
 import lab_daemon
 import lab_mta
 import lab_report
@@ -180,6 +181,12 @@ def _():
     tap.equal(seen["both.test"]["sessions"]["secured"], 1, "secured")
     tap.equal(seen["plainclear.test"]["sessions"]["clear"], 1, "clear")
     tap.equal(seen["nomatch.test"]["sessions"]["failed"], 1, "failed")
+
+
+@t.test("check says of each what delivery did")
+def _():
+    tap.equal(lab_check.Check(daemon, SENDER).same_all(TABLE), len(TABLE),
+              "domains")
 
 
 @t.test("reports are sent, and every one had its way")
