@@ -55,6 +55,7 @@ struct delivery {
 	bool sts_rechecked;		/* in this attempt */
 	struct pool_host *at;		/* whose waiting list it is on */
 	TAILQ_ENTRY(delivery) wait_link;
+	int64_t wait_since_ms;
 	struct host_policy_result *need;	/* of that host; or NULL */
 	unsigned stale;			/* open sessions that died under it */
 	unsigned turned_away;		/* while other sessions were open */

@@ -24,6 +24,8 @@
 #define SCAN_MAX 64		/* sessions or jobs looked at in one go */
 #define STALE_MAX 2		/* then a session of its own */
 #define PROBE_MS 100		/* between two tries of who is down */
+#define PATIENCE_MS 5000	/* for a session to get free */
+#define EXTRA_MS 1000
 #define SWEEP_MIN 64
 
 /* ---- hosts ---- */
@@ -135,10 +137,18 @@ pump_soon(struct pool_host *h)
 		event_active(h->ev, EV_TIMEOUT, 0);
 }
 
+static void
+pump_in(struct pool_host *h, int64_t ms)
+{
+	struct timeval tv = { .tv_sec = ms / 1000,
+		.tv_usec = ms % 1000 * 1000 };
+
+	(void)event_add(h->ev, &tv);
+}
+
 bool
 pool_may_go(struct pool_host *h)
 {
-	struct timeval tv;
 	int64_t ms;
 
 	take_limits(h);
@@ -148,9 +158,7 @@ pool_may_go(struct pool_host *h)
 		clock_mono_ms());
 	if (ms == 0)
 		return true;
-	tv.tv_sec = ms / 1000;
-	tv.tv_usec = ms % 1000 * 1000;
-	(void)event_add(h->ev, &tv);
+	pump_in(h, ms);
 	return false;
 }
 
@@ -394,21 +402,47 @@ is_down(const struct pool_host *h, const struct delivery *d)
 		now_ms - h->down_since_ms < PROBE_MS;
 }
 
+/* A host whose sessions hang must not hold up others for as long as these
+ * may: one more each second for who has waited for some. */
+static bool
+is_impatient(struct pool_host *h, const struct delivery *d)
+{
+	int64_t now_ms = clock_mono_ms();
+	int64_t at_ms = d->wait_since_ms + PATIENCE_MS;
+
+	if (h->bounds.connections > 0 && h->links >= h->bounds.connections)
+		return false;
+	if (at_ms < h->extra_ms)
+		at_ms = h->extra_ms;
+	if (now_ms < at_ms) {
+		pump_in(h, at_ms - now_ms);
+		return false;
+	}
+	h->extra_ms = now_ms + EXTRA_MS;
+	return true;
+}
+
+static bool
+window_has_room(struct pool_host *h, const struct delivery *d)
+{
+	unsigned max = pace_limit(&h->pace, h->bounds.connections,
+		clock_mono_ms());
+
+	if (max == 0 && d->probe)
+		max = 1;
+	if (h->links >= max && !TAILQ_EMPTY(&h->idle))
+		link_quit(TAILQ_LAST(&h->idle, link_list));
+	return h->links < max || is_impatient(h, d);
+}
+
 static bool
 has_room(struct pool_host *h, const struct delivery *d)
 {
 	struct deliveries *all = h->all;
-	unsigned max = pace_limit(&h->pace, h->bounds.connections,
-		clock_mono_ms());
 	struct conf_bounds total;
 
-	if (max == 0 && d->probe)
-		max = 1;
-	if (h->links >= max) {
-		if (!TAILQ_EMPTY(&h->idle))
-			link_quit(TAILQ_LAST(&h->idle, link_list));
-		return h->links < max;
-	}
+	if (!window_has_room(h, d))
+		return false;
 	limits_get_total(all->limits, &total);
 	if (total.connections == 0 || all->open < total.connections)
 		return true;
@@ -465,6 +499,7 @@ pool_enter(struct delivery *d, struct host_policy_result *result)
 	d->need = xmalloc(sizeof(*d->need));
 	*d->need = *result;
 	d->at = h;
+	d->wait_since_ms = clock_mono_ms();
 	TAILQ_INSERT_TAIL(&h->waiting, d, wait_link);
 	pool_pump(h);
 }

@@ -33,6 +33,7 @@ struct pool_host {
 	struct event *ev;		/* for the slot, and for work */
 	struct outcome *down;		/* why, while it is */
 	int64_t down_since_ms;
+	int64_t extra_ms;		/* when one more may be made */
 	TAILQ_ENTRY(pool_host) starved_link;
 	bool is_starved;		/* waits for others to end */
 	uint16_t port;

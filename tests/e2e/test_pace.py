@@ -16,7 +16,7 @@ import lab_peer
 import tap
 
 GROW4, FEW4, DOWN4, RATE4 = ("198.51.100.%d" % n for n in (30, 31, 32, 33))
-SINK4 = "198.51.100.34"
+SINK4, HUNG4 = "198.51.100.34", "198.51.100.35"
 SENDER = "alice@sender.test"
 SESSIONS = 1000
 
@@ -33,6 +33,10 @@ domain("few.test", FEW4)
 domain("down.test", DOWN4)
 for name in ("rate", "host1", "host2", "free", "slowly"):
     domain(name + ".test", RATE4)
+for name in range(14):
+    net.dns.domain("hung%d.test" % name, ["@ MX 10 mx.hung.test."],
+                   signed=False)
+net.dns.domain("hung.test", ["mx A " + HUNG4], signed=False)
 domain("sink.test", SINK4, "* A " + SINK4)
 net.start()
 lock = threading.Lock()
@@ -104,6 +108,19 @@ class Down(lab_peer.Session):
         self.close()
 
 
+class Hung(Counted):
+    """Its first ten sessions never get any further."""
+    history, times = [], []
+
+    def on_mail(self, argument):
+        with lock:
+            self.peer.count = getattr(self.peer, "count", 0) + 1
+            hangs = self.peer.count <= 10
+        if hangs:
+            time.sleep(60)
+        super().on_mail(argument)
+
+
 class Rate(Counted):
     history, times = [], []
 
@@ -112,6 +129,7 @@ grow = lab_peer.Peer(net, GROW4, Grow)
 few = lab_peer.Peer(net, FEW4, Few)
 down = lab_peer.Peer(net, DOWN4, Down)
 rate = lab_peer.Peer(net, RATE4, Rate)
+hung = lab_peer.Peer(net, HUNG4, Hung)
 lab_ns.add_address(SINK4)
 arrived_file = os.path.join(net.dir, "arrived")
 net.spawn(["/usr/bin/python3", "-B", os.path.join(os.path.dirname(
@@ -119,7 +137,7 @@ net.spawn(["/usr/bin/python3", "-B", os.path.join(os.path.dirname(
     name="sink", internet=True)
 net.wait("the sink listens", lambda: lab_mta.accepts(SINK4))
 BASE = {"workers": 1, "retry": {"first": "1s", "max": "2s"},
-        "timeout": {"data-end": "20s"}}
+        "timeout": {"data-end": "20s", "mail": "1m"}}
 RULES = '''destination "rate.test" { rate = "20/1s" }
 destination "slowly.test" { rate = "1/20s" }
 '''
@@ -161,11 +179,23 @@ def _():
 def _():
     flood(200, "a@few.test")
     arrive(few, 200)
+    net.wait("all are said to be sent", lambda: len(daemon.deliveries(
+        destination="few.test")) >= 200)
     turned = len([s for s in few.sessions if not s.verbs])
     tap.true(turned <= 25, "%d turned away" % turned)
     lines = daemon.deliveries(destination="few.test")
     tap.equal({x["status"] for x in lines}, {"sent"}, "status")
     tap.equal({x["attempt"] for x in lines}, {"1"}, "attempts")
+
+
+@t.test("sessions that hang do not hold up the others of their host")
+def _():
+    flood(14, *("a@hung%d.test" % n for n in range(14)))
+    arrive(hung, 4, 20)
+    tap.true(10 < len(hung.sessions) <= 14, "connections")
+    hung.session = lab_peer.Session
+    net.wait("the others follow", lambda: daemon.queue_json(
+        "stats")[0]["messages"] == 0)
 
 
 @t.test("a destination that is down: one probe at a time, 1,000 wait")
@@ -213,6 +243,8 @@ def _():
     done = daemon.queue("limit", "slowly.test", "rate=1000/1s")
     tap.equal(done.returncode, 0, "exit of limit")
     arrive(rate, 20)
+    net.wait("all are said to be sent", lambda: len(daemon.deliveries(
+        destination="slowly.test", status="sent")) == 20)
     lines = daemon.deliveries(destination="slowly.test")
     tap.equal({x["attempt"] for x in lines}, {"1"}, "attempts")
     tap.equal(len(lines), 20, "deliveries")

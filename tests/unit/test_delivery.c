@@ -44,6 +44,8 @@ static struct job *jobs;	/* by job id */
 static size_t job_count;
 static unsigned idles;
 static unsigned job_flags;	/* of the envelopes of jobs to come */
+static unsigned holds;
+static struct msg_dest_hold last_hold;
 
 static void
 on_result(uint64_t id, const struct msg_result *msg, void *arg)
@@ -67,7 +69,8 @@ on_result(uint64_t id, const struct msg_result *msg, void *arg)
 	}
 	if (!msg->final)
 		return;
-	for (size_t i = 0; i < j->rcpts; i++)
+	for (size_t i = 0; i < j->rcpts && j->results + msg->rcpt_count > 1;
+	    i++)
 		assert_int_equal(j->reported[i], 1);
 }
 
@@ -92,11 +95,20 @@ on_note(const struct tls_note *n, void *arg)
 }
 
 static void
+on_hold(const struct msg_dest_hold *msg, void *arg)
+{
+	assert_ptr_equal(arg, &jobs);
+	holds++;
+	last_hold = *msg;
+}
+
+static void
 use_conf(const char *more)
 {
 	char err[CONF_ERR_MAX], text[1000];
 	const struct deliveries_port port = { .result = on_result,
-		.idle = on_idle, .note = on_note, .arg = &jobs };
+		.idle = on_idle, .note = on_note, .arg = &jobs,
+		.hold = on_hold };
 
 	(void)snprintf(text, sizeof(text), "hostname = \"me.example\"\n"
 		"local-addresses = {\"203.0.113.99\"}\n"
@@ -123,6 +135,7 @@ setup(void **state)
 	job_count = 0;
 	idles = 0;
 	job_flags = 0;
+	holds = 0;
 	log_init("t", LOG_TO_STDERR, LOG_LEVEL_ERROR);
 	use_conf("timeout { idle = 50ms }");
 	fake_dns_set("d.example", DNS_TYPE_MX, DNS_FOUND,
@@ -835,6 +848,114 @@ test_kinds_take_turns(void **state)
 	}
 }
 
+/* ---- hosts and pace ---- */
+
+/* One host, many destinations: whoever comes later finds what is open. */
+static void
+test_shared_by_destinations(void **state)
+{
+	static const char *const names[] = { "e.example", "f.example",
+		"g.example" };
+
+	(void)state;
+	use_conf("timeout { idle = 10s }");
+	for (size_t i = 0; i < COUNT(names); i++)
+		fake_dns_set(names[i], DNS_TYPE_MX, DNS_FOUND,
+			"10 mx1.example");
+	for (size_t i = 0; i < 9; i++) {
+		struct job *j = add_job(names[i % COUNT(names)], 1, -1);
+
+		turn(30);
+		assert_int_equal(count_verdict(j, VERDICT_DONE), 1);
+	}
+	assert_int_equal(fake_sessions()->started, 1);
+	/* Its address has changed: what is open leads elsewhere. */
+	fake_dns_a("mx1.example", "192.0.2.7");
+	(void)add_job("g.example", 1, -1);	/* still knows it */
+	fake_dns_set("h.example", DNS_TYPE_MX, DNS_FOUND, "10 mx1.example");
+	(void)add_job("h.example", 1, -1);
+	turn(30);
+	assert_int_equal(fake_sessions()->started, 2);
+}
+
+/* All at once: they wait for one another. */
+static void
+test_many_at_one_host(void **state)
+{
+	static char names[20][20];
+
+	(void)state;
+	use_conf("limit { host-sessions = 2 }");
+	for (size_t i = 0; i < 20; i++) {
+		(void)snprintf(names[i], 20, "n%zu.example", i);
+		fake_dns_set(names[i], DNS_TYPE_MX, DNS_FOUND,
+			"10 mx1.example");
+		(void)add_job(names[i], 1, -1);
+	}
+	turn(300);
+	for (size_t i = 1; i <= 20; i++)
+		assert_int_equal(count_verdict(&jobs[i], VERDICT_DONE), 1);
+	assert_int_equal(fake_sessions()->started, 2);
+}
+
+static void
+test_down(void **state)
+{
+	(void)state;
+	fake_host_set("mx1.example", HOST_REFUSES);
+	fake_dns_set("e.example", DNS_TYPE_MX, DNS_FOUND, "10 mx1.example");
+	fake_dns_set("f.example", DNS_TYPE_MX, DNS_FOUND,
+		"10 mx1.example 20 mx2.example");
+	for (size_t i = 0; i < 200; i++)
+		(void)add_job("e.example", 1, -1);
+	turn(100);
+	for (size_t i = 1; i <= 200; i++)
+		assert_int_equal(count_verdict(&jobs[i], VERDICT_LATER), 1);
+	assert_true(fake_sessions()->started <= 5);
+	assert_int_equal(holds, 1);
+	assert_string_equal(last_hold.destination, "e.example");
+	assert_true(last_hold.until_s > 0);
+	/* The other host of another destination is taken at once. */
+	(void)add_job("f.example", 1, -1);
+	turn(30);
+	assert_int_equal(count_verdict(&jobs[201], VERDICT_DONE), 1);
+	assert_true(fake_sessions()->started <= 6);
+	assert_int_equal(holds, 1);
+	/* Somebody insists: one session, and it is up. */
+	(void)usleep(150000);
+	fake_host_set("mx1.example", HOST_OK);
+	for (size_t i = 0; i < 20; i++)
+		(void)add_job("e.example", 1, -1);
+	turn(100);
+	for (size_t i = 202; i <= 221; i++)
+		assert_int_equal(count_verdict(&jobs[i], VERDICT_DONE), 1);
+	assert_int_equal(holds, 2);
+	assert_int_equal(last_hold.until_s, 0);
+}
+
+/* Given back without a result, and nothing is lost sight of. */
+static void
+test_rate_gives_back(void **state)
+{
+	size_t given_back = 0, open = 0;
+
+	(void)state;
+	use_conf("limit { destination-rate = \"1/5s\" }");
+	for (size_t i = 0; i < 10; i++)
+		(void)add_job("d.example", 1, -1);
+	turn(50);
+	for (size_t i = 1; i <= 10; i++)
+		if (jobs[i].finals == 0)
+			open++;
+		else if (jobs[i].reported[0] == 0)
+			given_back++;
+	assert_int_equal(open, 2);
+	assert_int_equal(given_back, 7);
+	assert_int_equal(deliveries_jobs(all), 2);
+	assert_int_equal(fake_sessions()->txns, 1);
+	assert_int_equal(holds, 1);
+}
+
 /* ---- the end ---- */
 
 static void
@@ -1015,7 +1136,9 @@ main(void)
 		T(test_fallback_is_for_its_host), T(test_reused_session_dies),
 		T(test_reused_session_refuses), T(test_require_tls),
 		T(test_tls_optional), T(test_kinds_do_not_share),
-		T(test_kinds_take_turns), T(test_stop_when_empty),
+		T(test_kinds_take_turns), T(test_shared_by_destinations),
+		T(test_many_at_one_host), T(test_down),
+		T(test_rate_gives_back), T(test_stop_when_empty),
 		T(test_stop_at_each_stage), T(test_stop_while_hanging),
 		T(test_stop_in_lookup), T(test_free_at_each_stage),
 		T(test_random),
