@@ -284,21 +284,22 @@ tls_status(struct conn *c, enum tls_result result)
 	return ST_EOF;
 }
 
-/* One read.  ST_AGAIN when there is nothing more for now. */
+/* One read.  ST_AGAIN when there is nothing more for now.  Replies are short:
+ * a thousand sessions keep what came, not the room for what might have. */
 static enum status
 read_once(struct conn *c)
 {
+	static uint8_t bytes[CONN_IN_MAX];
 	size_t room = buf_room(&c->in), got = 0;
-	uint8_t *to = buf_reserve(&c->in, room);
 	enum status st;
 
-	if (room == 0 || to == NULL)
+	if (room == 0)
 		return ST_AGAIN;
 	if (c->tls != NULL)
-		st = tls_status(c, tls_read(c->tls, to, room, &got));
+		st = tls_status(c, tls_read(c->tls, bytes, room, &got));
 	else
-		st = raw_status(c, recv(c->fd, to, room, 0), &got);
-	buf_commit(&c->in, got);
+		st = raw_status(c, recv(c->fd, bytes, room, 0), &got);
+	(void)!buf_put(&c->in, bytes, got);	/* there is room */
 	return st;
 }
 

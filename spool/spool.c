@@ -210,7 +210,7 @@ static const char pragmas[] =
 	/* Debian's library would write every page again that a sent message
 	 * leaves behind. */
 	"PRAGMA secure_delete = FAST;"
-	"PRAGMA cache_size = -16384;"
+	"PRAGMA cache_size = -8192;"
 	"PRAGMA mmap_size = 0;"
 	"PRAGMA journal_mode = WAL;"
 	"PRAGMA journal_size_limit = 67108864;"
