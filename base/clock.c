@@ -41,7 +41,19 @@ clock_wall_s(void)
 int64_t
 clock_mono_ms(void)
 {
-	return frozen ? frozen_ms : read_us(CLOCK_MONOTONIC) / 1000;
+	return clock_mono_us() / 1000;
+}
+
+int64_t
+clock_mono_us(void)
+{
+	return frozen ? frozen_ms * 1000 : read_us(CLOCK_MONOTONIC);
+}
+
+int64_t
+clock_cpu_us(void)
+{
+	return read_us(CLOCK_THREAD_CPUTIME_ID);
 }
 
 void

@@ -11,6 +11,8 @@ int64_t clock_wall_ms(void);	/* Unix time in milliseconds */
 int64_t clock_wall_us(void);	/* Unix time in microseconds */
 int64_t clock_wall_s(void);	/* Unix time in seconds */
 int64_t clock_mono_ms(void);	/* monotonic, for timeouts and durations */
+int64_t clock_mono_us(void);	/* the same in microseconds */
+int64_t clock_cpu_us(void);	/* that this thread ran; never frozen */
 
 /* Tests only: freezes both clocks at wall_ms until clock_test_real(). */
 void clock_test_set(int64_t wall_ms);

@@ -191,6 +191,10 @@ limits_stats(const json_t *o)
 	(void)printf("%-12s %9.1f ms (%s), %lld above 100 ms\n",
 		"worst turn", (double)get_int(o, "worst_turn_us") / 1000,
 		get_text(o, "worst_turn_in"), get_int(o, "slow_turns"));
+	(void)printf("%-12s %9.1f ms (%s), %lld above 100 ms\n",
+		"  processor", (double)get_int(o, "worst_turn_cpu_us") / 1000,
+		get_text(o, "worst_turn_cpu_in"),
+		get_int(o, "slow_turns_cpu"));
 	for (size_t i = 0; i < json_array_size(paused); i++)
 		(void)printf("%-12s %s\n", "paused", get_text(
 			json_array_get(paused, i), "destination"));

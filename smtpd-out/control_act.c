@@ -12,8 +12,9 @@
 #include "base/log.h"
 #include "smtpd-out/control_int.h"
 
-#define SLICE_MS 10
-#define SLICE_ROWS 128		/* the commit has work for each */
+/* Deliveries: the commit has work for each, and an fsync for all of them that
+ * a smaller part would not make shorter. */
+#define SLICE { .size = 32, .least = 32, .most = 256 }
 
 static const struct {
 	const char *name;
@@ -34,22 +35,27 @@ static const struct {
 /* Part of the action of a client, in the open transaction. */
 typedef enum status slice_fn(struct client *, bool *more);
 
-/* As much as fits into the time, in one transaction. */
+/* A part, in one transaction.  How many deliveries it has follows the time
+ * that the last one took, most of which may be its commit. */
 static enum status
 run_slice(struct client *c, slice_fn *slice, bool *more)
 {
 	struct spool *spool = c->control->spool;
 	struct spool_walk at = c->at;
 	uint64_t count = c->rows;
-	int64_t start_ms = clock_mono_ms();
-	enum status st = spool_begin(spool);
+	enum status st;
 
-	*more = true;
-	while (st == ST_OK && *more && c->rows - count < SLICE_ROWS &&
-	    clock_mono_ms() - start_ms < SLICE_MS)
+	if (c->slice.size == 0)
+		c->slice = (struct slice)SLICE;
+	c->at.max = c->slice.size;
+	slice_start(&c->slice);
+	st = spool_begin(spool);
+	if (st == ST_OK)
 		st = slice(c, more);
 	if (st == ST_OK)
 		st = spool_commit(spool);
+	slice_end(&c->slice, c->slice.size);
+	queue_housekeep(c->control->queue);
 	if (st != ST_OK) {
 		spool_rollback(spool);
 		c->at = at;

@@ -8,6 +8,7 @@
 #include <sys/queue.h>
 #include <sys/types.h>
 
+#include "base/slice.h"
 #include "smtpd-out/queue.h"
 #include "spool/policy_store.h"
 #include "spool/report_store.h"
@@ -39,6 +40,7 @@ struct client {
 	json_t *request;		/* owns the filter's strings */
 	struct event *step_ev;		/* the next part, in the next turn */
 	struct spool_walk at;		/* of an action */
+	struct slice slice;		/* its parts, in deliveries */
 	size_t action;			/* in its table */
 	uint64_t after;
 	uint64_t rows;

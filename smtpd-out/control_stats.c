@@ -132,6 +132,10 @@ set_queue(json_t *o, struct queue *queue)
 	set_int(o, "worst_turn_us", worst.us);
 	(void)json_object_set_new(o, "worst_turn_in", json_string(worst.what));
 	set_int(o, "slow_turns", (long long)worst.slow);
+	set_int(o, "worst_turn_cpu_us", worst.cpu_us);
+	(void)json_object_set_new(o, "worst_turn_cpu_in",
+		json_string(worst.cpu_what));
+	set_int(o, "slow_turns_cpu", (long long)worst.cpu_slow);
 }
 
 void

@@ -186,7 +186,7 @@ log_turn(void)
 	turn_worst(&worst);
 	log_info("loop", "worst_ms", log_num(worst.us / 1000), "in",
 		worst.what, "above_100_ms", log_num((long long)worst.slow),
-		NULL);
+		"worst_cpu_ms", log_num(worst.cpu_us / 1000), NULL);
 }
 
 static void

@@ -3,7 +3,8 @@
  *
  * Submissions and results wait in two lists; a timer of zero length, set by
  * the first of them, runs after the other events of the loop turn and puts
- * all of them into one transaction.  If that fails, results are tried again
+ * all of them into one transaction (of very many, such as those of a worker
+ * that ended, a part in each turn).  If that fails, results are tried again
  * alone (and kept until they succeed: what was delivered must not be sent
  * again), then each submission alone, so that one that is bad or too large
  * for the disk does not take the others with it.
@@ -11,6 +12,7 @@
 #include "config.h"
 
 #include <event2/event.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,10 +23,11 @@
 #include "smtpd-out/turn.h"
 
 #define RETRY_COMMIT_MS 1000
-#define IDLE_MS 200		/* housekeeping slices of the spool */
+#define IDLE_MS 200		/* housekeeping of the spool after a commit */
+#define IDLE_MORE_MS 20		/* and its next part */
+#define BATCH { .size = 512, .least = 128, .most = 4096 }
 #define RECHECK_START_MS 5000
-#define RECHECK_MS 20
-#define RECHECK_SLICE 64	/* destinations */
+#define RECHECK_SLICE { .size = 16, .least = 8, .most = 64 }
 
 static void
 add_timer(struct event *ev, int64_t ms)
@@ -59,12 +62,16 @@ notices_apply(struct queue *q)
 }
 
 static enum status
-results_apply(struct queue *q)
+results_apply(struct queue *q, unsigned max)
 {
 	struct result_op *op;
 	enum status st;
 
+	q->batch_results = 0;
 	TAILQ_FOREACH(op, &q->results, link) {
+		if (q->batch_results == max)
+			break;
+		q->batch_results++;
 		st = result_apply(q, op);
 		if (st != ST_OK)
 			return st;
@@ -95,10 +102,8 @@ notices_done(struct queue *q)
 static void
 results_done(struct queue *q)
 {
-	struct result_op *op;
-
-	while ((op = TAILQ_FIRST(&q->results)) != NULL)
-		one_done(q, op);
+	for (; q->batch_results > 0; q->batch_results--)
+		one_done(q, TAILQ_FIRST(&q->results));
 	notices_done(q);
 	q->results_failing = false;
 }
@@ -119,6 +124,7 @@ queue_transaction(struct queue *q,
 	}
 	spool_rollback(q->spool);
 	notice_list_clear(&q->notices);
+	q->batch_results = q->batch_submits = 0;
 	return st;
 }
 
@@ -126,7 +132,7 @@ static enum status
 apply_results(struct queue *q, void *arg)
 {
 	(void)arg;
-	return results_apply(q);
+	return results_apply(q, UINT_MAX);
 }
 
 static enum status
@@ -146,13 +152,15 @@ apply_submit(struct queue *q, void *arg)
 static enum status
 apply_all(struct queue *q, void *arg)
 {
-	enum status st = results_apply(q);
+	const unsigned *max = arg;
+	enum status st = results_apply(q, *max);
 	struct submit_op *op;
 
-	(void)arg;
+	q->batch_submits = 0;
 	TAILQ_FOREACH(op, &q->submits, link) {
-		if (st != ST_OK)
+		if (st != ST_OK || q->batch_results + q->batch_submits >= *max)
 			break;
+		q->batch_submits++;
 		st = submit_apply(q, op);
 	}
 	if (st == ST_OK)
@@ -305,30 +313,42 @@ commit_singly(struct queue *q)
 }
 
 static void
-commit(struct queue *q)
+batch_done(struct queue *q)
 {
-	struct submit_op *op;
+	unsigned count = q->batch_results + q->batch_submits;
+
+	results_done(q);
+	for (; q->batch_submits > 0; q->batch_submits--)
+		submit_done(q, TAILQ_FIRST(&q->submits));
+	slice_end(&q->batch, count);
+	if (!TAILQ_EMPTY(&q->results) || !TAILQ_EMPTY(&q->submits))
+		queue_schedule_commit(q);
+}
+
+/* A part of them, or all. */
+static void
+commit(struct queue *q, bool all)
+{
+	unsigned max = all ? UINT_MAX : q->batch.size;
 
 	if (TAILQ_EMPTY(&q->submits) && TAILQ_EMPTY(&q->results) &&
 	    TAILQ_EMPTY(&q->remembers) && !sts_waiting(q) &&
 	    !hold_waiting(q) && !report_waiting(q))
 		return;
-	if (queue_transaction(q, apply_all, NULL) != ST_OK) {
+	slice_start(&q->batch);
+	if (queue_transaction(q, apply_all, &max) != ST_OK) {
 		commit_singly(q);
 		if (spool_broken(q->spool) && q->port.broken != NULL)
 			q->port.broken(q->port.arg);
 	} else {
-		results_done(q);
-		while ((op = TAILQ_FIRST(&q->submits)) != NULL)
-			submit_done(q, op);
+		batch_done(q);
 		remember_done(q);
 		sts_done(q);
 		hold_done(q);
 		report_done(q);
 	}
 	work_pump(q);
-	if (!event_pending(q->idle_ev, EV_TIMEOUT, NULL))
-		add_timer(q->idle_ev, IDLE_MS);
+	queue_housekeep(q);
 }
 
 static void
@@ -337,7 +357,17 @@ on_commit(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	turn_mark("commit");
-	commit(arg);
+	commit(arg, false);
+}
+
+/* In a turn of its own; soon when the log has become long. */
+void
+queue_housekeep(struct queue *q)
+{
+	if (spool_log_long(q->spool))
+		add_timer(q->idle_ev, 0);
+	else if (!event_pending(q->idle_ev, EV_TIMEOUT, NULL))
+		add_timer(q->idle_ev, IDLE_MS);
 }
 
 static enum status
@@ -345,8 +375,8 @@ apply_recheck(struct queue *q, void *arg)
 {
 	size_t mended = 0;
 	bool more = false;
-	enum status st = spool_recheck(q->spool, q->recheck_at, RECHECK_SLICE,
-		&mended, &more);
+	enum status st = spool_recheck(q->spool, q->recheck_at,
+		q->recheck_slice.size, &mended, &more);
 
 	(void)arg;
 	if (mended > 0)
@@ -362,7 +392,11 @@ apply_recheck(struct queue *q, void *arg)
 static bool
 recheck(struct queue *q)
 {
-	enum status st = queue_transaction(q, apply_recheck, NULL);
+	enum status st;
+
+	slice_start(&q->recheck_slice);
+	st = queue_transaction(q, apply_recheck, NULL);
+	slice_end(&q->recheck_slice, q->recheck_slice.size);
 
 	if (st != ST_OK) {
 		log_error("queue-counts", "reason", spool_error(q->spool),
@@ -380,8 +414,9 @@ on_idle(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	turn_mark("housekeeping");
-	if (q->rechecked ? spool_idle(q->spool) : recheck(q))
-		add_timer(q->idle_ev, q->rechecked ? IDLE_MS : RECHECK_MS);
+	if (q->rechecked || spool_log_long(q->spool) ?
+	    spool_idle(q->spool) || !q->rechecked : recheck(q))
+		add_timer(q->idle_ev, IDLE_MORE_MS);
 }
 
 /* ---- life ---- */
@@ -404,6 +439,8 @@ queue_new(struct event_base *base, const struct conf *conf,
 	q->next_job = 1;
 	q->commit_ev = event_new(base, -1, 0, on_commit, q);
 	q->idle_ev = event_new(base, -1, 0, on_idle, q);
+	q->batch = (struct slice)BATCH;
+	q->recheck_slice = (struct slice)RECHECK_SLICE;
 	hold_init(q);
 	submit_init(q);
 	work_init(q);
@@ -472,7 +509,7 @@ bool
 queue_flush(struct queue *q)
 {
 	report_save(q);
-	commit(q);
+	commit(q, true);
 	return TAILQ_EMPTY(&q->results) && TAILQ_EMPTY(&q->submits);
 }
 
@@ -497,7 +534,7 @@ queue_child_gone(struct queue *q, uint64_t child, enum queue_gone how,
 	struct active *a;
 
 	if (submit_waiting(q, child))
-		commit(q);
+		commit(q, true);
 	submit_drop_files(q, child);
 	sts_child_gone(q, child);
 	report_child_gone(q, child, how == GONE_IN_ORDER);

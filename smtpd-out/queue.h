@@ -91,6 +91,8 @@ void queue_child_gone(struct queue *, uint64_t child, enum queue_gone,
 void queue_flush_holds(struct queue *, const char *destination);
 /* Looks for due work now (a worker came up, the operator changed things). */
 void queue_kick(struct queue *);
+/* The spool was changed by others: it may have cleaning up to do. */
+void queue_housekeep(struct queue *);
 /* Hands out no more work; submissions and results are still taken. */
 void queue_stop(struct queue *);
 /* Commits what is pending now; false when something could not be stored. */

@@ -17,7 +17,8 @@
 #include "smtpd-out/turn.h"
 
 #define HOLDS_MAX 10000
-#define PARKS_MAX 256		/* in one transaction, from the walk */
+/* Rows in one transaction, from the walk. */
+#define PARKS { .size = 64, .least = 32, .most = 256 }
 #define SWEEP_SLICE 256
 
 struct hold {
@@ -40,6 +41,8 @@ struct holds {
 	TAILQ_HEAD(, hold) list;
 	struct table *parks_by_name;
 	TAILQ_HEAD(, park) parks;
+	struct slice slice;		/* of them, in one transaction */
+	size_t applied;			/* the first ones, by the last one */
 	struct spool_dest_rule *rules;
 	size_t rule_count;
 	struct table *paused;		/* names of rules, that pause */
@@ -127,7 +130,7 @@ hold_park(struct queue *q, const char *name, int64_t until_ms)
 bool
 hold_full(const struct queue *q)
 {
-	return table_count(q->holds->parks_by_name) >= PARKS_MAX;
+	return table_count(q->holds->parks_by_name) >= q->holds->slice.size;
 }
 
 bool
@@ -140,12 +143,15 @@ enum status
 hold_apply(struct queue *q)
 {
 	enum status st = ST_OK;
-	size_t applied = 0;
+	struct holds *hs = q->holds;
 	struct park *p;
 
-	TAILQ_FOREACH(p, &q->holds->parks, link) {
-		if (applied++ == PARKS_MAX)
+	hs->applied = 0;
+	slice_start(&hs->slice);
+	TAILQ_FOREACH(p, &hs->parks, link) {
+		if (hs->applied == hs->slice.size)
 			break;
+		hs->applied++;
 		st = spool_destination_wait(q->spool, p->name, p->until_ms);
 		if (st != ST_OK)
 			return st;
@@ -178,9 +184,12 @@ park_free(struct queue *q, struct park *p)
 void
 hold_done(struct queue *q)
 {
+	struct holds *hs = q->holds;
 	struct park *p;
 
-	for (size_t n = 0; n < PARKS_MAX; n++) {
+	if (hs->applied > 0)
+		slice_end(&hs->slice, (unsigned)hs->applied);
+	for (; hs->applied > 0; hs->applied--) {
 		p = TAILQ_FIRST(&q->holds->parks);
 		if (p == NULL)
 			return;
@@ -458,6 +467,7 @@ hold_init(struct queue *q)
 	struct holds *hs = xcalloc(1, sizeof(*hs));
 
 	q->holds = hs;
+	hs->slice = (struct slice)PARKS;
 	hs->by_name = table_new();
 	hs->parks_by_name = table_new();
 	hs->rules = xcalloc(SPOOL_RULES_MAX, sizeof(hs->rules[0]));

@@ -6,6 +6,7 @@
 
 #include <sys/queue.h>
 
+#include "base/slice.h"
 #include "base/table.h"
 #include "smtpd-out/queue.h"
 #include "spool/spool_lane.h"
@@ -89,6 +90,9 @@ struct queue {
 		*idle_ev;
 	TAILQ_HEAD(, submit_op) submits;
 	TAILQ_HEAD(, result_op) results;
+	/* How many of them are in a transaction, and in the last one. */
+	struct slice batch;
+	unsigned batch_submits, batch_results;
 	TAILQ_HEAD(, remember_op) remembers;
 	size_t remember_count;
 	struct event *remember_ev;
@@ -108,6 +112,7 @@ struct queue {
 	struct spool_cursor expire_at;
 	char recheck_at[256];		/* counts are checked up to here */
 	bool rechecked;
+	struct slice recheck_slice;	/* destinations */
 	/* The walk over destinations on disk (queue_work.c). */
 	struct spool_lane walk_at[SPOOL_CLASSES];
 	bool walking[SPOOL_CLASSES];	/* it has not reached the end */

@@ -5,27 +5,18 @@
 
 #include <event2/event.h>
 #include <stdbool.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "smtpd-out/turn.h"
 
 #define SLOW_US 100000
 
 static struct {
 	bool running;
-	int64_t start_us, mark_us, longest_us;
+	int64_t start_us, cpu_us, mark_us, longest_us;
 	const char *mark, *longest;
 	struct turn_worst worst;
-} turn = { .worst = { .what = "" } };
-
-static int64_t
-now_us(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
-}
+} turn = { .worst = { .what = "", .cpu_what = "" } };
 
 static void
 end_mark(int64_t now)
@@ -43,8 +34,9 @@ turn_mark(const char *what)
 
 	if (!turn.running)
 		return;
-	now = now_us();
+	now = clock_mono_us();
 	if (turn.start_us == 0) {
+		turn.cpu_us = clock_cpu_us();
 		turn.start_us = now;
 		turn.longest_us = 0;
 		turn.longest = what;
@@ -58,14 +50,20 @@ turn_mark(const char *what)
 static void
 turn_end(void)
 {
-	int64_t now = now_us();
+	int64_t now = clock_mono_us();
+	int64_t cpu_us = clock_cpu_us() - turn.cpu_us;
 
 	end_mark(now);
 	if (now - turn.start_us > turn.worst.us) {
 		turn.worst.us = now - turn.start_us;
 		turn.worst.what = turn.longest;
 	}
+	if (cpu_us > turn.worst.cpu_us) {
+		turn.worst.cpu_us = cpu_us;
+		turn.worst.cpu_what = turn.longest;
+	}
 	turn.worst.slow += now - turn.start_us > SLOW_US;
+	turn.worst.cpu_slow += cpu_us > SLOW_US;
 	turn.start_us = 0;
 	turn.mark = NULL;
 }

@@ -23,11 +23,16 @@
 
 #define URL_PREFIX "sqlite:"
 #define MARKER "smtpd-out spool\n"	/* in the lock file once made */
-#define WAL_PAGES_MAX 1000		/* checkpoint in commit from here on */
+#define WAL_PAGES_MAX 4000		/* checkpoint in commit from here on */
 #define WAL_PAGES_FULL 128		/* the same while the disk is full */
 #define WAL_PAGES_IDLE 64		/* worth a checkpoint when idle */
+/* A checkpoint moves all of the log, and syncs it: how long the log gets
+ * before that follows the time that the last one took. */
+#define LOG_SLICE { .size = 512, .least = 256, .most = 1000 }
+#define FREE_SLICE { .size = 64, .least = 32, .most = 512 }
 #define FREE_PAGES_KEPT 1024		/* not given back: reused soon */
 #define FREE_PAGES_FULL 16		/* the same while the disk is full */
+#define FREE_PAGES_TINY 32		/* at once, while the disk is full */
 #define FREE_MS 50			/* for how long free space counts */
 
 int64_t
@@ -307,6 +312,8 @@ spool_open(const char *url, const struct spool_options *opt,
 	s = xcalloc(1, sizeof(*s));
 	s->dir = xstrdup(url + sizeof(URL_PREFIX) - 1);
 	s->opt = *opt;
+	s->log_slice = (struct slice)LOG_SLICE;
+	s->free_slice = (struct slice)FREE_SLICE;
 	s->touched = table_new();
 	TAILQ_INIT(&s->touches);
 	s->dir_fd = s->body_fd = s->lock_fd = -1;
@@ -355,8 +362,13 @@ run_plain(struct spool *s, enum spool_stmt which)
 static bool
 checkpoint(struct spool *s, int mode)
 {
-	int rc = sqlite3_wal_checkpoint_v2(s->db, NULL, mode, NULL, NULL);
+	unsigned pages = (unsigned)s->wal_pages;
+	int rc;
 
+	slice_start(&s->log_slice);
+	rc = sqlite3_wal_checkpoint_v2(s->db, NULL, mode, NULL, NULL);
+	if (pages >= s->log_slice.least)
+		slice_end(&s->log_slice, pages);
 	if (rc == SQLITE_OK)
 		s->wal_pages = 0;
 	else if (log_once("spool-checkpoint"))
@@ -505,6 +517,27 @@ has_free_pages(struct spool *s)
 	return query_end(&q) == ST_OK && pages > kept;
 }
 
+/* Gives some of them back. */
+static enum status
+free_pages(struct spool *s)
+{
+	char sql[64];
+	enum status st;
+
+	slice_start(&s->free_slice);
+	(void)snprintf(sql, sizeof(sql), "PRAGMA incremental_vacuum(%u)",
+		s->reserve_held ? s->free_slice.size : FREE_PAGES_TINY);
+	st = spool_exec(s, sql);
+	slice_end(&s->free_slice, s->free_slice.size);
+	return st;
+}
+
+bool
+spool_log_long(const struct spool *s)
+{
+	return s->wal_pages >= (int)s->log_slice.size;
+}
+
 bool
 spool_idle(struct spool *s)
 {
@@ -518,8 +551,7 @@ spool_idle(struct spool *s)
 		if (!checkpoint(s, full ? SQLITE_CHECKPOINT_TRUNCATE :
 		    SQLITE_CHECKPOINT_PASSIVE))
 			return false;
-	} else if (has_free_pages(s) && run_plain(s, full ?
-	    STMT_VACUUM_LITTLE : STMT_VACUUM) != ST_OK) {
+	} else if (has_free_pages(s) && free_pages(s) != ST_OK) {
 		return false;
 	}
 	if (has_free_pages(s) || (full && s->wal_pages > 0))

@@ -192,7 +192,7 @@ enum status spool_purge(struct spool *, uint64_t message_id,
 	uint64_t *count_out) MUST_CHECK;
 
 struct spool_walk {		/* start with zeroes */
-	uint64_t message_from, delivery_after, flagged;
+	uint64_t message_from, delivery_after, flagged, max; /* at once, or 0 */
 };
 /* Applies to all matching deliveries; *count_out says how many.  With
  * filter->rcpt a removal takes that recipient alone, the other actions the
@@ -235,11 +235,11 @@ enum status spool_destination(struct spool *, const char *destination,
 
 /* ---- housekeeping ---- */
 
-/* A bounded slice of work (checkpoint, incremental vacuum); true while more
- * is left.  Call when idle, outside a transaction. */
+/* A bounded slice of work (checkpoint, incremental vacuum); true while more is
+ * left.  Outside a transaction, when idle or spool_log_long(). */
 bool spool_idle(struct spool *);
-/* Free bytes of the file system, for the 452 limit; a moment old. */
-uint64_t spool_free_bytes(struct spool *);
+bool spool_log_long(const struct spool *);
+uint64_t spool_free_bytes(struct spool *);	/* a moment old */
 
 /* Small remembered values (schema-free state of the parent). */
 enum status spool_meta_get(struct spool *, const char *key, char *out,

@@ -39,8 +39,6 @@ static const char *const stmt_sql[STMT_COUNT] = {
 	[STMT_META_SET] = "INSERT INTO meta (key, value) VALUES (?1, ?2) "
 		"ON CONFLICT (key) DO UPDATE SET value = ?2",
 	[STMT_FREELIST] = "PRAGMA freelist_count",
-	[STMT_VACUUM] = "PRAGMA incremental_vacuum(512)",
-	[STMT_VACUUM_LITTLE] = "PRAGMA incremental_vacuum(32)",
 	[STMT_ADD_MESSAGE] = "INSERT INTO message (id, last_id, received_ms, "
 		"size_bytes, flags, ret, body_file, sender, envid, origin) "
 		"VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",

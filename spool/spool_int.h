@@ -8,6 +8,7 @@
 #include <sqlite3.h>
 #include <sys/queue.h>
 
+#include "base/slice.h"
 #include "spool/spool_lane.h"
 #include "spool/spool_stmt.h"
 
@@ -49,6 +50,8 @@ struct spool {
 	bool totals_dirty;
 	bool commit_failed;	/* the log may hold the transaction */
 	int wal_pages;		/* written since the last checkpoint */
+	struct slice log_slice;	/* of these, before a checkpoint */
+	struct slice free_slice;	/* pages given back at once */
 	uint64_t free_bytes;	/* of the file system, as of free_at_ms */
 	int64_t free_at_ms;
 	uint64_t last_token;

@@ -11,8 +11,10 @@
 #include "spool/spool_int.h"
 
 #define SCAN_MAX 2000		/* rows looked at by one call of spool_list */
-#define SLICE_MAX 500		/* the same for an action */
+#define SLICE_MAX 500		/* the same for an action, at most */
+#define SLICE_ROWS 8		/* for each delivery that it may change */
 #define BATCH 64		/* deliveries per round of an action */
+#define BATCH_MAX SLICE_MAX
 
 struct walk {
 	struct query q;
@@ -132,19 +134,29 @@ struct act {
 	const struct spool_filter *filter;
 	int64_t now_ms;
 	struct spool_walk at;		/* looked at last */
-	struct match matches[BATCH];
-	size_t count;
+	struct match matches[BATCH_MAX];
+	size_t count, max;
 	bool more;
 };
+
+static size_t
+batch_of(const struct spool_walk *at)
+{
+	if (at->max == 0)
+		return BATCH;
+	return at->max > BATCH_MAX ? BATCH_MAX : (size_t)at->max;
+}
 
 /* The next deliveries that match.  The query ends before anything is
  * changed. */
 static enum status
 act_collect(struct act *a)
 {
-	size_t scanned = 0;
+	size_t scanned = 0, rows = a->max * SLICE_ROWS;
 	struct walk w;
 
+	if (rows > SLICE_MAX)
+		rows = SLICE_MAX;
 	a->count = 0;
 	a->more = false;
 	walk_start(&w, a->s, a->filter, a->at.message_from == 0 ? 0 :
@@ -152,8 +164,8 @@ act_collect(struct act *a)
 	while (walk_step(&w)) {
 		const struct spool_delivery *d = &w.row.delivery;
 
-		if (d->id != a->at.delivery_after && (a->count == BATCH ||
-		    scanned++ >= SLICE_MAX)) {
+		if (d->id != a->at.delivery_after && (a->count == a->max ||
+		    scanned++ >= rows)) {
 			a->more = true;
 			break;
 		}
@@ -260,7 +272,7 @@ spool_act_slice(struct spool *s, const struct spool_filter *filter,
 		[SPOOL_REMOVE] = act_remove,
 	};
 	struct act a = { .s = s, .filter = filter, .now_ms = now_ms,
-		.at = *at };
+		.at = *at, .max = batch_of(at) };
 	enum status st = spool_need_tx(s);
 
 	if (st == ST_OK)
@@ -294,7 +306,8 @@ spool_set_flags(struct spool *s, const struct spool_filter *filter,
 	unsigned clear, unsigned set, struct spool_walk *at,
 	uint64_t *count_out, bool *more_out)
 {
-	struct act a = { .s = s, .filter = filter, .at = *at };
+	struct act a = { .s = s, .filter = filter, .at = *at,
+		.max = batch_of(at) };
 	uint64_t last = at->flagged;
 	enum status st = spool_need_tx(s);
 

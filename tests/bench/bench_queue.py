@@ -64,9 +64,11 @@ def stats():
 
 def turn(name):
     found = stats()
-    say("worst turn so far, " + name, "%.1f ms (%s), %d above 100 ms" % (
-        found["worst_turn_us"] / 1000, found["worst_turn_in"],
-        found["slow_turns"]))
+    say("worst turn so far, " + name,
+        "%.1f ms (%s), %d above 100 ms; processor %.1f ms (%s), %d" % (
+            found["worst_turn_us"] / 1000, found["worst_turn_in"],
+            found["slow_turns"], found["worst_turn_cpu_us"] / 1000,
+            found["worst_turn_cpu_in"], found["slow_turns_cpu"]))
 
 
 def wait_for_control(process):

@@ -137,10 +137,13 @@ test_idle_shrinks(void **state)
 		envelope_free(&env);
 	}
 	assert_int_equal(spool_commit(s), ST_OK);
+	assert_true(spool_log_long(s));
+	assert_false(spool_idle(s));
+	assert_false(spool_log_long(s));
 	assert_int_equal(test_act(s, &test_any, SPOOL_REMOVE), 3000);
 	assert_int_equal(stat(path, &before), 0);
 	while (spool_idle(s))
-		assert_true(++slices < 50);
+		assert_true(++slices < 300);
 	assert_true(slices > 1);
 	spool_close(&s);
 	assert_int_equal(stat(path, &after), 0);
