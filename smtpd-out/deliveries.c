@@ -16,6 +16,7 @@
 #include "smtpd-out/delivery_int.h"
 
 #define SWEEP_MIN 64
+#define LEAST_MS 2000		/* in which a demand that was found may be met */
 
 /* ---- destinations ---- */
 
@@ -44,6 +45,20 @@ link_is_fresh(const struct link *l)
 	return clock_mono_ms() < l->fresh_until_ms && (l->sts == NULL ||
 		sts_table_holds(l->dest->all->env->sts, l->dest->name,
 		l->sts));
+}
+
+/* What DNS and the policy said counts for as long as they say, also for who
+ * waits (RFC 7672 2.2). */
+bool
+delivery_is_outdated(const struct delivery *d)
+{
+	int64_t now_ms = clock_mono_ms();
+
+	if (now_ms - d->entered_ms < LEAST_MS)
+		return false;
+	return now_ms >= d->need->fresh_until_ms || (d->sts != NULL &&
+		!sts_table_holds(d->dest->all->env->sts, d->dest->name,
+		d->sts));
 }
 
 bool

@@ -55,7 +55,10 @@ struct delivery {
 	bool sts_rechecked;		/* in this attempt */
 	struct pool_host *at;		/* whose waiting list it is on */
 	TAILQ_ENTRY(delivery) wait_link;
-	int64_t wait_since_ms;
+	int64_t wait_since_ms;		/* for its turn there */
+	int64_t entered_ms;		/* with what it needs */
+	bool keeps_place;		/* it asks again what it needs */
+	unsigned asked_again;		/* so often, in this attempt */
 	struct host_policy_result *need;	/* of that host; or NULL */
 	unsigned stale;			/* open sessions that died under it */
 	unsigned turned_away;		/* while other sessions were open */
@@ -209,6 +212,8 @@ bool link_is_spent(const struct link *);
 /* True while what policy was made from still counts (RFC 7672 2.2: DNS data is
  * used within its TTL): then the session may take another job. */
 bool link_is_fresh(const struct link *);
+/* True when what a job that waits at a host needs was found too long ago. */
+bool delivery_is_outdated(const struct delivery *);
 /* Puts a session that has ended on the reap list. */
 void link_ended(struct link *);
 

@@ -26,16 +26,23 @@
 #define PROBE_MS 100		/* between two tries of who is down */
 #define PATIENCE_MS 5000	/* for a session to get free */
 #define EXTRA_MS 1000
+#define ASK_MAX 10		/* times in one attempt */
 #define SWEEP_MIN 64
 
 /* ---- hosts ---- */
 
+static void feed_starved(struct deliveries *);
+
 static void
 on_work(evutil_socket_t fd, short what, void *arg)
 {
+	struct pool_host *h = arg;
+
 	(void)fd;
 	(void)what;
-	pool_pump(arg);
+	pool_pump(h);
+	/* What it did not need is for the others. */
+	feed_starved(h->all);
 }
 
 static size_t
@@ -187,6 +194,7 @@ pool_idle(struct link *l)
 	TAILQ_INSERT_HEAD(&l->at->idle, l, host_link);
 	TAILQ_INSERT_HEAD(&l->dest->all->idle, l, all_link);
 	l->dest->idle_count++;
+	feed_starved(l->dest->all);
 }
 
 void
@@ -201,16 +209,25 @@ pool_busy(struct link *l)
 	l->dest->idle_count--;
 }
 
+/* The next one that waits for room among all sessions, when there is some.
+ * Who got on without it is passed over. */
 static void
 feed_starved(struct deliveries *all)
 {
-	struct pool_host *h = TAILQ_FIRST(&all->starved);
+	struct conf_bounds total;
+	struct pool_host *h;
+	bool found = false;
 
-	if (h == NULL)
+	limits_get_total(all->limits, &total);
+	if (total.connections > 0 && all->open >= total.connections &&
+	    TAILQ_EMPTY(&all->idle))
 		return;
-	TAILQ_REMOVE(&all->starved, h, starved_link);
-	h->is_starved = false;
-	pump_soon(h);
+	while (!found && (h = TAILQ_FIRST(&all->starved)) != NULL) {
+		TAILQ_REMOVE(&all->starved, h, starved_link);
+		h->is_starved = false;
+		found = !TAILQ_EMPTY(&h->waiting);
+		pump_soon(h);
+	}
 }
 
 void
@@ -309,7 +326,7 @@ fits(const struct link *l, const struct delivery *d)
 	const struct session_info *info = session_info(l->session);
 
 	return d->stale < STALE_MAX && !d->clear_next && !l->fallback &&
-		l->message == delivery_message(d) &&
+		!link_is_spent(l) && l->message == delivery_message(d) &&
 		demand_covers(l->made, &info->proof, d->need->demand) &&
 		is_address(&d->route->hosts[d->policy_host], info->ip);
 }
@@ -349,7 +366,7 @@ pool_take_waiter(struct link *l)
 	struct delivery *d;
 
 	TAILQ_FOREACH(d, &h->waiting, wait_link) {
-		if (fits(l, d))
+		if (fits(l, d) && !delivery_is_outdated(d))
 			break;
 		if (++looked >= SCAN_MAX)
 			return NULL;
@@ -457,6 +474,26 @@ has_room(struct pool_host *h, const struct delivery *d)
 	return false;
 }
 
+/* From the route on, as a new job would; it keeps its place. */
+static void
+ask_again(struct delivery *d)
+{
+	const struct outcome o = outcome_local("no session before what DNS "
+		"said had expired, again and again");
+
+	pool_leave(d);
+	if (d->asked_again++ >= ASK_MAX) {
+		delivery_host_down(d, &o);
+		return;
+	}
+	d->keeps_place = true;
+	d->clear_next = false;
+	d->host = 0;
+	d->sts_failed = d->only_hosts = 0;
+	route_free(&d->route);
+	delivery_start(d);
+}
+
 /* True when it has left the list. */
 static bool
 serve(struct pool_host *h, struct delivery *d)
@@ -471,7 +508,14 @@ serve(struct pool_host *h, struct delivery *d)
 		return true;
 	}
 	l = find_idle(h, d);
-	if ((l == NULL && !has_room(h, d)) || !pool_may_go(h))
+	if (l == NULL && !has_room(h, d))
+		return false;
+	if (delivery_is_outdated(d)) {
+		ask_again(d);
+		dest_pump(dest);
+		return true;
+	}
+	if (!pool_may_go(h))
 		return false;
 	if (l != NULL)
 		pool_adopt(l, d);
@@ -499,8 +543,14 @@ pool_enter(struct delivery *d, struct host_policy_result *result)
 	d->need = xmalloc(sizeof(*d->need));
 	*d->need = *result;
 	d->at = h;
-	d->wait_since_ms = clock_mono_ms();
-	TAILQ_INSERT_TAIL(&h->waiting, d, wait_link);
+	d->entered_ms = clock_mono_ms();
+	if (d->keeps_place) {
+		TAILQ_INSERT_HEAD(&h->waiting, d, wait_link);
+	} else {
+		d->wait_since_ms = d->entered_ms;
+		TAILQ_INSERT_TAIL(&h->waiting, d, wait_link);
+	}
+	d->keeps_place = false;
 	pool_pump(h);
 }
 

@@ -898,6 +898,55 @@ test_many_at_one_host(void **state)
 	assert_int_equal(fake_sessions()->started, 2);
 }
 
+/* What a job needs of a host may change while it waits there. */
+static void
+test_wait_outlives_its_records(void **state)
+{
+	struct job *first, *second;
+
+	(void)state;
+	use_conf("limit { host-sessions = 1 }");
+	fake_host_set("mx1.example", HOST_HANGS_IN_DATA);
+	first = add_job("d.example", 1, -1);
+	turn(30);
+	fake_dns_ttl(1);
+	fake_dns_set("e.example", DNS_TYPE_MX, DNS_FOUND, "10 mx1.example");
+	second = add_job("e.example", 1, -1);
+	turn(30);
+	fake_dns_set("e.example", DNS_TYPE_MX, DNS_FOUND, "10 mx2.example");
+	(void)usleep(2100000);
+	fake_sessions_release();
+	turn(30);
+	assert_int_equal(count_verdict(first, VERDICT_DONE), 1);
+	assert_int_equal(count_verdict(second, VERDICT_DONE), 1);
+	assert_string_equal(second->last.mx, "mx2.example");
+	assert_int_equal(second->finals, 1);
+}
+
+/* Room among all sessions that one host does not need is the next one's. */
+static void
+test_room_is_passed_on(void **state)
+{
+	struct job *last;
+
+	(void)state;
+	use_conf("limit { total-sessions = 1 } timeout { idle = 1h }");
+	fake_dns_set("e.example", DNS_TYPE_MX, DNS_FOUND, "10 mx1.example");
+	fake_dns_set("f.example", DNS_TYPE_MX, DNS_FOUND, "10 mx3.example");
+	fake_host_set("mx1.example", HOST_HANGS_IN_DATA);
+	(void)add_job("d.example", 1, -1);
+	turn(30);
+	(void)add_job("e.example", 1, -1);
+	turn(30);
+	last = add_job("f.example", 1, -1);
+	turn(30);
+	assert_int_equal(last->results, 0);
+	for (size_t i = 0; i < 2; i++, turn(30))
+		fake_sessions_release();
+	assert_int_equal(jobs[1].finals + jobs[2].finals, 2);
+	assert_int_equal(count_verdict(last, VERDICT_DONE), 1);
+}
+
 static void
 test_down(void **state)
 {
@@ -1137,7 +1186,9 @@ main(void)
 		T(test_reused_session_refuses), T(test_require_tls),
 		T(test_tls_optional), T(test_kinds_do_not_share),
 		T(test_kinds_take_turns), T(test_shared_by_destinations),
-		T(test_many_at_one_host), T(test_down),
+		T(test_many_at_one_host),
+		T(test_wait_outlives_its_records), T(test_room_is_passed_on),
+		T(test_down),
 		T(test_rate_gives_back), T(test_stop_when_empty),
 		T(test_stop_at_each_stage), T(test_stop_while_hanging),
 		T(test_stop_in_lookup), T(test_free_at_each_stage),
