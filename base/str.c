@@ -252,6 +252,21 @@ str_is_utf8(const char *text, size_t len)
 	return true;
 }
 
+/* What changes the direction of the text after it, or ends its line: U+061C,
+ * U+200E, U+200F, U+2028 to U+202E, U+2066 to U+2069 (UAX 9, 2).  It makes
+ * words of others look like ours. */
+static bool
+is_direction(const unsigned char *s, size_t n)
+{
+	if (n == 2)
+		return s[0] == 0xd8 && s[1] == 0x9c;
+	if (n != 3 || s[0] != 0xe2)
+		return false;
+	return s[1] == 0x80 ? s[2] == 0x8e || s[2] == 0x8f ||
+		(s[2] >= 0xa8 && s[2] <= 0xae) :
+		s[1] == 0x81 && s[2] >= 0xa6 && s[2] <= 0xa9;
+}
+
 void
 str_sanitise(char *out, size_t out_bytes, const char *text, size_t len)
 {
@@ -264,7 +279,8 @@ str_sanitise(char *out, size_t out_bytes, const char *text, size_t len)
 		size_t n = utf8_len(s, len);
 		/* C0, DEL and C1 controls are never shown. */
 		bool bad = n == 0 || s[0] < 32 || s[0] == 127 ||
-			(n == 2 && s[0] == 0xc2 && s[1] < 0xa0);
+			(n == 2 && s[0] == 0xc2 && s[1] < 0xa0) ||
+			is_direction(s, n);
 
 		if (n == 0)
 			n = 1;

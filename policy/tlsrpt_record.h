@@ -13,7 +13,7 @@
 #include "resolver/resolver.h"
 
 #define TLSRPT_RECORD_MAX 4096		/* bytes of a TXT record looked at */
-#define TLSRPT_RUA_MAX 20		/* places that reports may go to */
+#define TLSRPT_RUA_MAX 8		/* places that reports may go to */
 #define TLSRPT_ERR_MAX 256
 
 enum tlsrpt_kind {

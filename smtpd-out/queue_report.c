@@ -24,6 +24,10 @@
 #define SWEEP_SLICE 200		/* removed in one commit */
 #define KEEP_ROWS 400000
 #define KEEP_BYTES (512U << 20)
+/* Of one domain and day with the texts of its policies, which are the domain's
+ * to choose: those of many must fit, and a report must be no burden to whoever
+ * its record names. */
+#define LEAN_BYTES (128U << 10)
 /* Clocks differ, and events travel: nothing is sent before. */
 #define SETTLE_S 600
 
@@ -174,7 +178,7 @@ encode(struct tlsrpt_report *report, struct buf *out)
 {
 	enum status st = tlsrpt_report_encode(report, out);
 
-	if (st == ST_OK)
+	if (st == ST_OK && out->len <= LEAN_BYTES)
 		return ST_OK;
 	shrink(report);
 	buf_clear(out);

@@ -96,7 +96,7 @@ put_totals(struct sink *out, const char *title,
 		sink_puts(out, "    ");
 		put_name(out, list[i].name != NULL ? list[i].name :
 			list[i].day);
-		sink_printf(out, "%10" PRIu64 "%12" PRIu64 "\n", list[i].good,
+		sink_printf(out, "%10" PRIu64 " %11" PRIu64 "\n", list[i].good,
 			list[i].bad);
 	}
 }

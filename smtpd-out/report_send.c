@@ -226,6 +226,20 @@ struct endings {
 	size_t count;
 };
 
+/* Whether each thing that it waits for was tried, if only once: a machine that
+ * was off while the day of trying passed has tried none. */
+static bool
+was_tried(const struct step *s)
+{
+	if (s->row.state == SPOOL_REPORT_OPEN)
+		return s->row.tries > 0;
+	for (size_t i = 0; i < s->count; i++)
+		if (s->targets[i].state == SPOOL_RUA_WAITING &&
+		    s->targets[i].tries == 0)
+			return false;
+	return true;
+}
+
 /* True when the row has come to its end, which is to be stored. */
 static bool
 has_ended(const struct queue *q, struct step *s, int64_t now_s)
@@ -235,7 +249,7 @@ has_ended(const struct queue *q, struct step *s, int64_t now_s)
 
 	if (why != NULL)
 		step_end_row(&s->row, why);
-	else if (now_s >= s->row.until_s)
+	else if (now_s >= s->row.until_s && was_tried(s))
 		give_up(s);
 	return s->row.state == SPOOL_REPORT_DONE;
 }

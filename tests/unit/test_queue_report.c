@@ -206,6 +206,34 @@ test_flood(void **state)
 	tlsrpt_event_clear(&e);
 }
 
+/* Nor does a domain with ever other policies fill the disk, or a mail to
+ * whomever its record names. */
+static void
+test_fat(void **state)
+{
+	static char line[TLSRPT_STRING_MAX];
+	struct tlsrpt_event e = { .time_s = TODAY_S, .count = 1, .domain =
+		xstrdup("a.example") };
+	const struct msg_tlsrpt msg = { .events = &e, .count = 1 };
+	struct spool_report row;
+
+	(void)state;
+	memset(line, 'x', sizeof(line) - 1);
+	for (size_t i = 0; i < TLSRPT_STRINGS_MAX / 4; i++)
+		tlsrpt_policy_add_string(&e.policy, line);
+	for (unsigned i = 0; i < 4; i++) {
+		(void)snprintf(e.policy.strings[0], 20, "%u", i);
+		assert_int_equal(queue_tlsrpt(fq, WORKER_ID, &msg), ST_OK);
+		assert_true(queue_flush(fq));
+		assert_true(row_of(TODAY_S, "a.example", 0, &row));
+		assert_true(row.totals_len > 0);
+		assert_true(row.totals_len <= 128U << 10);
+		spool_report_clear(&row);
+	}
+	check_totals(TODAY_S, "a.example", 0, 4, 0);
+	tlsrpt_event_clear(&e);
+}
+
 static void
 test_denied(void **state)
 {
@@ -478,6 +506,31 @@ test_given_up(void **state)
 	check_done("b.example", "given up: says who");
 }
 
+/* A machine that was off for days has tried nothing: each report, and each
+ * place of it, is tried once before it is given up. */
+static void
+test_late_start(void **state)
+{
+	char note[SPOOL_REPORT_NOTE_MAX];
+
+	(void)state;
+	count("a.example", TODAY_S, true, 2);
+	assert_true(queue_flush(fq));
+	restart();
+	to_time(TODAY_S + DAY_S * 4);
+	(void)asked(MSG_REPORT_FIND);
+	answer(MSG_REPORT_FOUND, "tls@a.example", "https://r.example/");
+	check_mail(fq_job("a.example"), "tls@a.example");
+	assert_int_equal(state_of("a.example", note), SPOOL_REPORT_SENDING);
+	assert_int_equal(fq_report_count, 2);
+	assert_int_equal(fq_reports[1].msg.what, MSG_REPORT_POST);
+	answer(MSG_REPORT_FAILED, NULL, NULL);
+	to_time(TODAY_S + DAY_S * 5);
+	assert_int_equal(fq_report_count, 2);
+	check_done("a.example", "given up");
+	check_targets("a.example", 1, 1);
+}
+
 static void
 test_nobody(void **state)
 {
@@ -744,12 +797,13 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_totals), T(test_bundled), T(test_slices), T(test_flood),
-		T(test_denied), T(test_days), T(test_too_many), T(test_due),
-		T(test_mail), T(test_post), T(test_given_up), T(test_nobody),
-		T(test_off), T(test_excluded), T(test_no_success),
-		T(test_no_key), T(test_answers), T(test_worker_gone),
-		T(test_crash_mail), T(test_crash_post), T(test_crash_totals),
-		T(test_send_now), T(test_kept),
+		T(test_fat), T(test_denied), T(test_days), T(test_too_many),
+		T(test_due), T(test_mail), T(test_post), T(test_given_up),
+		T(test_late_start), T(test_nobody), T(test_off),
+		T(test_excluded), T(test_no_success), T(test_no_key),
+		T(test_answers), T(test_worker_gone), T(test_crash_mail),
+		T(test_crash_post), T(test_crash_totals), T(test_send_now),
+		T(test_kept),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

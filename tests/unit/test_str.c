@@ -222,6 +222,9 @@ static const struct sanitise_case {
 	{ "a\r\nb\tc\x1b[1m\x7f", 99, "a??b?c?[1m?" },
 	{ "a\xc2\x85" "b\xc2\x9b" "c", 99, "a?b?c" },	/* C1 */
 	{ "\xc2\xa0", 99, "\xc2\xa0" },		/* first after C1 */
+	{ "a\xe2\x80\xae" "b\xe2\x81\xa6" "c\xd8\x9c", 99, "a?b?c?" },
+	{ "\xe2\x80\xa8\xe2\x80\xa9\xe2\x80\x8f", 99, "???" },
+	{ "\xe2\x80\x93\xd8\x9b", 99, "\xe2\x80\x93\xd8\x9b" },
 	{ "a\xff\xfe", 99, "a??" },
 	{ "\xc0\xaf", 99, "??" },		/* overlong */
 	{ "\xed\xa0\x80", 99, "???" },		/* surrogate */

@@ -274,7 +274,7 @@ test_bounds(void **state)
 		on_note, &notes), ST_OK);
 	assert_int_equal(record->rua_count, TLSRPT_RUA_MAX);
 	assert_string_equal(notes.text,
-		"0 only the first 20 places are used (RFC 8460 3)\n");
+		"0 only the first 8 places are used (RFC 8460 3)\n");
 	tlsrpt_record_free(&record);
 	memset(text + used, 'x', sizeof(text) - used);
 	memcpy(text + used, ";foo=", 5);
