@@ -16,7 +16,7 @@
 #include "smtpd-out/delivery_int.h"
 
 #define SWEEP_MIN 64
-#define LEAST_MS 2000		/* in which a demand that was found may be met */
+#define LEAST_MS 2000		/* that a demand is good for, at least */
 
 /* ---- destinations ---- */
 
