@@ -85,7 +85,7 @@ struct delayed {
 };
 
 /* Mail of a destination on hold, in order of age, as far as it is old enough
- * for a notice. */
+ * for a notice.  One that has none of it takes no turn from the others. */
 static void
 on_hold(const char *name, void *arg)
 {
@@ -93,20 +93,25 @@ on_hold(const char *name, void *arg)
 	struct queue *q = delayed->q;
 	int64_t now_ms = clock_wall_ms();
 	struct spool_delivery ds[NOTICE_BATCH];
-	uint64_t *at = hold_noticed(q, name);
+	struct hold_look *look;
 	struct outcome why;
 	size_t count = 0;
 
-	if (delayed->left == 0 || at == NULL || !hold_why(q, name, &why) ||
-	    spool_deliveries_after(q->spool, name, *at, ds, NOTICE_BATCH,
-	    &count) != ST_OK || count == 0)
+	if (delayed->left == 0 || !hold_why(q, name, &why))
+		return;
+	look = hold_look(q, name);
+	if (look == NULL || now_ms < look->at_ms || spool_deliveries_after(
+	    q->spool, name, look->id, ds, NOTICE_BATCH, &count) != ST_OK)
 		return;
 	delayed->left--;
+	if (count == 0)		/* what comes is newer */
+		look->at_ms = now_ms + q->conf->retry.delay_notice_ms;
 	for (size_t i = 0; i < count; i++) {
-		if (now_ms - ds[i].received_ms <
-		    q->conf->retry.delay_notice_ms)
+		look->at_ms = ds[i].received_ms +
+			q->conf->retry.delay_notice_ms;
+		if (now_ms < look->at_ms)
 			return;
-		*at = ds[i].id;
+		look->id = ds[i].id;
 		if (!ds[i].held && !queue_is_active(q, ds[i].id) &&
 		    schedule_delay_due(&q->conf->retry, now_ms,
 		    ds[i].received_ms, ds[i].delay_noticed))

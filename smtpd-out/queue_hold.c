@@ -24,7 +24,7 @@
 struct hold {
 	TAILQ_ENTRY(hold) link;		/* in order of arrival */
 	int64_t until_ms;
-	uint64_t noticed_id;		/* queue_expire.c: looked at so far */
+	struct hold_look look;		/* of queue_expire.c */
 	struct outcome outcome;
 	char name[];
 };
@@ -289,23 +289,26 @@ queue_holds(struct queue *q, void (*cb)(const char *name, void *), void *arg)
 {
 	int64_t now_ms = clock_wall_ms();
 	struct hold *h, *next;
+	char name[STR_DOMAIN_MAX];
 
 	for (h = TAILQ_FIRST(&q->holds->list); h != NULL; h = next) {
 		next = TAILQ_NEXT(h, link);
+		/* It may end while it is asked for. */
+		(void)str_copy(name, sizeof(name), h->name);
 		if (h->until_ms <= now_ms)
 			hold_free(q, h);
 		else if (cb != NULL)
-			cb(h->name, arg);
+			cb(name, arg);
 	}
 	return table_count(q->holds->by_name);
 }
 
-uint64_t *
-hold_noticed(struct queue *q, const char *name)
+struct hold_look *
+hold_look(struct queue *q, const char *name)
 {
 	struct hold *h = hold_find(q, name);
 
-	return h == NULL ? NULL : &h->noticed_id;
+	return h == NULL ? NULL : &h->look;
 }
 
 /* ---- rules ---- */

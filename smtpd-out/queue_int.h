@@ -181,7 +181,12 @@ bool hold_waiting(const struct queue *);	/* for a transaction */
 enum status hold_apply(struct queue *) MUST_CHECK;
 void hold_done(struct queue *);
 void hold_failed(struct queue *);
-uint64_t *hold_noticed(struct queue *, const char *name);
+/* What notices of delay need to know of a destination on hold. */
+struct hold_look {
+	uint64_t id;		/* its mail up to this was looked at */
+	int64_t at_ms;		/* none of the rest is old enough before */
+};
+struct hold_look *hold_look(struct queue *, const char *name);
 
 /* queue_result.c: inside a transaction, after it, and when it failed. */
 enum status result_apply(struct queue *, struct result_op *) MUST_CHECK;

@@ -4,6 +4,7 @@
  */
 #include "config.h"
 
+#include <event2/event.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -15,6 +16,7 @@
 
 #include "base/str.h"
 #include "smtpd-out/queue_hold.h"
+#include "smtpd-out/queue_int.h"
 #include "spool/spool_int.h"
 #include "tests/unit/queue_fake.h"
 
@@ -261,6 +263,34 @@ test_hold_notices(void **state)
 	assert_null(fq_job("a.example"));
 }
 
+/* Those whose mail is not old enough yet do not take all turns. */
+static void
+test_hold_notices_in_turn(void **state)
+{
+	char name[32], rcpt[64];
+
+	(void)state;
+	fq_use_conf("retry { delay-notice = 30m max = 100h expire = 20h }");
+	for (unsigned i = 0; i < 40; i++) {
+		(void)snprintf(name, sizeof(name), "n%u.example", i);
+		hold(name, T0 + 50 * HOUR);
+	}
+	hold("old.example", T0 + 50 * HOUR);
+	submit_many("a@old.example", 1);
+	fq_advance(HOUR / 4);
+	for (unsigned i = 0; i < 40; i++) {
+		(void)snprintf(rcpt, sizeof(rcpt), "a@n%u.example", i);
+		submit_many(rcpt, 1);
+	}
+	fq_advance(HOUR / 4 + 1000);
+	for (unsigned i = 0; i < 4 && fq_job("x.example") == NULL; i++) {
+		event_active(fq->expire_ev, EV_TIMEOUT, 0);
+		fq_turn();
+	}
+	assert_non_null(fq_job("x.example"));
+	assert_non_null(strstr(fq_job("x.example")->body, "old.example"));
+}
+
 static void
 pause_it(const char *name, bool paused)
 {
@@ -393,7 +423,8 @@ main(void)
 		T(test_one_has_much), T(test_many_are_slow), T(test_in_turn),
 		T(test_classes), T(test_no_rewalk), T(test_hold),
 		T(test_hold_ends_early), T(test_hold_bound),
-		T(test_hold_notices), T(test_pause), T(test_pause_sweep),
+		T(test_hold_notices), T(test_hold_notices_in_turn),
+		T(test_pause), T(test_pause_sweep),
 		T(test_limits), T(test_damaged),
 	};
 
