@@ -59,6 +59,26 @@ session_say(struct session *s, enum smtp_verb verb, const char *arg)
 	conn_flush(s->conn);
 }
 
+/* It said more than it was asked for before TLS.  On a connection that begins
+ * with TLS that is no TLS server, whether it spoke before our hello or after;
+ * behind STARTTLS somebody put words into its mouth.  For a report both are
+ * failed TLS (RFC 8460 section 4.3.3). */
+static struct outcome
+begun_by_peer(const struct session *s)
+{
+	struct outcome o;
+
+	if (s->state == SESSION_CONNECT)
+		return outcome_tls_failed(s->info.host, TLS_FAILURE_VALIDATION,
+			"what the server says is not TLS");
+	log_warn("starttls-injection", "host", s->info.host, "ip", s->info.ip,
+		NULL);
+	o = outcome_protocol(stage_of(s), s->info.host,
+		"bytes injected before the TLS handshake");
+	o.tls_failure = TLS_FAILURE_VALIDATION;
+	return o;
+}
+
 /* All that was learned in clear text is forgotten here (RFC 3207 4.2). */
 static enum session_state
 begin_tls(struct session *s)
@@ -67,12 +87,7 @@ begin_tls(struct session *s)
 		.demand = s->demand };
 
 	if (conn_start_tls(s->conn, s->env.tls, &params) != ST_OK) {
-		log_warn("starttls-injection", "host", s->info.host, "ip",
-			s->info.ip, NULL);
-		s->why = outcome_protocol(stage_of(s), s->info.host,
-			s->state == SESSION_CONNECT ? "it speaks before the "
-			"TLS handshake: not an smtps port?" :
-			"bytes injected before the TLS handshake");
+		s->why = begun_by_peer(s);
 		return SESSION_CLOSED;
 	}
 	memset(&s->caps, 0, sizeof(s->caps));

@@ -16,7 +16,8 @@ MODES = ("pass", "strip", "mask", "454", "inject", "cut", "mitm", "tls11")
 # What the delivery line calls it (RFC 8460); None: not a matter of TLS.
 TYPES = {"strip": "starttls-not-supported", "mask": "starttls-not-supported",
          "454": "starttls-not-supported", "mitm": "validation-failure",
-         "tls11": "validation-failure"}
+         "tls11": "validation-failure",
+         "inject": "validation-failure"}
 # What becomes of mail that nobody protects.
 OPEN = {"pass": "encrypted", "strip": "none", "mask": "none", "454": "none",
         "mitm": "encrypted", "tls11": "none"}
