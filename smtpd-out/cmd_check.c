@@ -23,6 +23,7 @@
 #include "smtpd-out/check_many.h"
 #include "smtpd-out/cmd_check.h"
 #include "smtpd-out/cmd_starttls.h"
+#include "smtpd-out/rlimits.h"
 
 #define NAMES_MAX 1000000	/* of one run */
 
@@ -41,9 +42,9 @@ struct names {
 };
 
 static int
-usage(void)
+usage(FILE *to, int code)
 {
-	(void)fprintf(stderr,
+	(void)fprintf(to,
 		"usage: smtpd-out check [OPTIONS] DOMAIN|ADDRESS ... | -\n"
 		"       smtpd-out check [OPTIONS] --dns NAME TYPE\n"
 		"       smtpd-out check [OPTIONS] --starttls PROTOCOL "
@@ -56,8 +57,9 @@ usage(void)
 		"  --no-connect      DNS and policies, without live tests\n"
 		"  --pkix NAME       with --starttls: demand a certificate "
 		"for NAME\n"
-		"  -v                more; twice: the dialogue, too\n");
-	return EX_USAGE;
+		"  -v                more; twice: the dialogue, too\n\n"
+		"smtpd-out-check(1) tells more.\n");
+	return code;
 }
 
 /* Without a configuration the defaults do. */
@@ -244,7 +246,7 @@ run_domains(struct check_args *args, char **argv, int argc)
 
 	if (argc == 0 || (argc == 1 && strcmp(argv[0], "-") == 0)) {
 		if (argc == 0 && isatty(STDIN_FILENO))
-			return usage();
+			return usage(stderr, EX_USAGE);
 		args->input = true;
 		read_names(stdin, &names);
 	}
@@ -257,6 +259,8 @@ run_domains(struct check_args *args, char **argv, int argc)
 		return code;
 	}
 	conf = conf_load(args->conf_path);
+	/* Many hosts of many domains are looked at at a time. */
+	(void)rlimits_raise();
 	code = conf == NULL ? EX_CONFIG : check_names(args, conf, &names);
 	conf_free(&conf);
 	free_names(&names);
@@ -274,7 +278,7 @@ run_starttls(const struct check_args *args, char **argv, int argc)
 	int code;
 
 	if (argc != 1)
-		return usage();
+		return usage(stderr, EX_USAGE);
 	code = cmd_starttls_check(&args->starttls, argv[0]);
 	if (code >= 0)
 		return code;
@@ -342,9 +346,11 @@ cmd_check(int argc, char **argv)
 	struct check_args args = { .conf_path = NULL };
 	int opt;
 
+	if (argc >= 2 && strcmp(argv[1], "--help") == 0)
+		return usage(stdout, EX_OK);
 	while ((opt = getopt_long(argc, argv, "c:v", options, NULL)) != -1)
 		if (!take_option(&args, opt))
-			return usage();
+			return usage(stderr, EX_USAGE);
 	log_init("check", LOG_TO_STDERR, args.verbose > 1 ? LOG_LEVEL_DEBUG :
 		LOG_LEVEL_ERROR);
 	(void)signal(SIGPIPE, SIG_IGN);
@@ -353,8 +359,9 @@ cmd_check(int argc, char **argv)
 	if (args.starttls.protocol != NULL)
 		return run_starttls(&args, argv, argc);
 	if (args.starttls.dane || args.starttls.pkix != NULL)
-		return usage();
+		return usage(stderr, EX_USAGE);
 	if (!args.dns)
 		return run_domains(&args, argv, argc);
-	return argc == 2 ? run_dns(&args, argv[0], argv[1]) : usage();
+	return argc == 2 ? run_dns(&args, argv[0], argv[1]) :
+		usage(stderr, EX_USAGE);
 }

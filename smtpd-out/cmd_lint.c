@@ -151,16 +151,16 @@ static const struct {
 };
 
 static int
-usage(void)
+usage(FILE *to, int code)
 {
-	(void)fprintf(stderr,
+	(void)fprintf(to,
 		"usage: smtpd-out lint [--json] WHAT ARGUMENT ...\n\n");
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
-		(void)fprintf(stderr, "  %-14s %s\n", kinds[i].name,
+		(void)fprintf(to, "  %-14s %s\n", kinds[i].name,
 			kinds[i].args);
-	(void)fprintf(stderr, "\nA FILE may be \"-\", standard input.  "
+	(void)fprintf(to, "\nA FILE may be \"-\", standard input.  "
 		"smtpd-out-lint(1) tells more.\n");
-	return EX_USAGE;
+	return code;
 }
 
 static int
@@ -196,20 +196,22 @@ cmd_lint(int argc, char **argv)
 	int opt;
 
 	log_init("lint", LOG_TO_STDERR, LOG_LEVEL_ERROR);
+	if (argc >= 2 && strcmp(argv[1], "--help") == 0)
+		return usage(stdout, EX_OK);
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (opt != 'j')
-			return usage();
+			return usage(stderr, EX_USAGE);
 		json = true;
 	}
 	if (optind >= argc)
-		return usage();
+		return usage(stderr, EX_USAGE);
 	count = (size_t)(argc - optind - 1);
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
 		if (strcmp(argv[optind], kinds[i].name) != 0)
 			continue;
 		if (count < kinds[i].min || count > kinds[i].max)
-			return usage();
+			return usage(stderr, EX_USAGE);
 		return run(i, argv + optind + 1, count, json);
 	}
-	return usage();
+	return usage(stderr, EX_USAGE);
 }

@@ -32,9 +32,11 @@ static const struct {
 	int (*run)(int argc, char **argv);
 	const char *usage;
 } commands[] = {
-	{ "list", cmd_report_list, "list [--json] [--day D] [--domain D]" },
-	{ "show", cmd_report_show, "show [--json] [--day D] DOMAIN" },
-	{ "send", cmd_report_send, "send [--json] [--domain D] [--now]" },
+	{ "list", cmd_report_list, "list [-c FILE] [--json] [--day D] "
+	    "[--domain D]" },
+	{ "show", cmd_report_show, "show [-c FILE] [--json] [--day D] DOMAIN" },
+	{ "send", cmd_report_send, "send [-c FILE] [--json] [--domain D] "
+	    "[--now]" },
 	{ "read", run_read, "read [--json] FILE|DIRECTORY ..." },
 	{ "html", run_html, "html [-c FILE] [-o FILE] [FILE|DIRECTORY ...]" },
 };

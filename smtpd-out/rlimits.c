@@ -34,8 +34,8 @@ rlimits_bounds(const struct conf *conf, uint64_t descriptors, uint64_t ports,
 	out->sessions = bound(conf->limit.sessions, fds / 2);
 }
 
-static uint64_t
-raise_descriptors(void)
+uint64_t
+rlimits_raise(void)
 {
 	struct rlimit r;
 
@@ -68,7 +68,7 @@ local_ports(void)
 void
 rlimits_apply(struct conf *conf, bool say)
 {
-	uint64_t fds = raise_descriptors(), ports = local_ports();
+	uint64_t fds = rlimits_raise(), ports = local_ports();
 	struct rlimits_bounds b;
 
 	rlimits_bounds(conf, fds, ports, &b);

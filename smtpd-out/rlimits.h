@@ -7,7 +7,10 @@
 #include "base/conf.h"
 
 /* Raises the soft limit of descriptors to the hard one, for this process and
- * its children.  Where the system allows less than `limit` needs, says so (if
+ * its children; how many there are then. */
+uint64_t rlimits_raise(void);
+
+/* The same.  Where the system allows less than `limit` needs, says so (if
  * asked to) and
  * lowers limit.active and limit.sessions in conf. */
 void rlimits_apply(struct conf *, bool say);

@@ -7,6 +7,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -198,6 +199,21 @@ test_bounds(void **state)
 	conf_free(&conf);
 }
 
+/* `check` of many domains wants more than a shell gives. */
+static void
+test_raise(void **state)
+{
+	struct rlimit r;
+
+	(void)state;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &r), 0);
+	r.rlim_cur = 64;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &r), 0);
+	assert_true(rlimits_raise() == r.rlim_max);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &r), 0);
+	assert_true(r.rlim_cur == r.rlim_max);
+}
+
 int
 main(void)
 {
@@ -205,6 +221,7 @@ main(void)
 		cmocka_unit_test(test_turns),
 		cmocka_unit_test(test_slices),
 		cmocka_unit_test(test_bounds),
+		cmocka_unit_test(test_raise),
 	};
 	int failed;
 
