@@ -142,6 +142,7 @@ COLUMNS = {
     "all_cpu_per_1000": ("with it", "%.3f", -1),
     "delay_ms": ("delay ms", "%.1f", -1),
     "delay_99_ms": ("99 %", "%.1f", 0), "delay_max_ms": ("max", "%.1f", 0),
+    "fsync_ms": ("a bare fsync", "%.1f", 0),
     "at_once": ("at once", "%d", 0), "arrived": ("arrived", "%d", 0),
     "seconds": ("s", "%.0f", 0), "cpu_seconds": ("CPU s", "%.2f", 0),
     "start_s": ("start s", "%.2f", 0), "stats_s": ("stats s", "%.3f", 0),

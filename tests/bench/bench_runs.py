@@ -6,6 +6,7 @@ import pwd
 import shutil
 import statistics
 import subprocess
+import tempfile
 import time
 
 import bench_meter
@@ -138,6 +139,19 @@ def delays(world, messages, seconds=60):
             "delay_max_ms": max(got) * 1e3}
 
 
+def fsync_ms(count=40):
+    """What the disk of the spools takes to keep two pages, at rest."""
+    took = []
+    with tempfile.TemporaryFile(buffering=0) as file:
+        for _ in range(count):
+            file.write(bytes(16384))
+            began = time.monotonic()
+            os.fsync(file.fileno())
+            took.append((time.monotonic() - began) * 1e3)
+            time.sleep(0.02)
+    return statistics.median(took)
+
+
 def latency(world, sender, messages):
     """One message at a time through an idle system: from the connection of
     the submitter to the final dot in the sink."""
@@ -149,7 +163,7 @@ def latency(world, sender, messages):
     world.source(bench_peers.PORT, 1, messages, SIZE, "b@clear.test",
                  "-d", "-s", "-i", "150")
     return {**phase.finish(messages, messages * 0.15),
-            **delays(world, messages)}
+            **delays(world, messages), "fsync_ms": fsync_ms()}
 
 
 def large(world, sender, count, octets):
