@@ -130,6 +130,11 @@ take_mailto(const struct parse *p, const struct uri *uri,
 	    &utf8) != ST_OK)
 		return judge_fail(&p->judge, "\"%s\" is not a mail address "
 			"(RFC 6068 2)", uri->shown);
+	/* Possible within quotes; nobody has one, many misread it. */
+	if (strpbrk(rua->target, "<>") != NULL)
+		return judge_fail(&p->judge, "\"%s\" has an angle bracket in "
+			"its address, which nothing here can write (RFC 6068 "
+			"2)", uri->shown);
 	if (strncmp(rua->target, "//", 2) == 0)
 		judge_note(&p->judge, "in \"%s\" the slashes are part of the "
 			"address (RFC 6068 2)", uri->shown);

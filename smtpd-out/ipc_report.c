@@ -88,8 +88,8 @@ msg_report_encode(const struct msg_report *msg, struct buf *out)
 
 /* What the parser of records lets through (policy/tlsrpt_record.h): the worker
  * that read it is not trusted. */
-static bool
-target_ok(enum tlsrpt_kind kind, const char *text)
+bool
+msg_report_target_ok(enum tlsrpt_kind kind, const char *text)
 {
 	char domain[STR_DOMAIN_MAX];
 	size_t local;
@@ -115,7 +115,7 @@ get_targets(struct reader *in, struct msg_report *msg)
 		enum tlsrpt_kind kind = (enum tlsrpt_kind)reader_u8(in);
 		char *text = reader_str(in, MSG_REPORT_TARGET_MAX - 1);
 
-		if (text == NULL || !target_ok(kind, text))
+		if (text == NULL || !msg_report_target_ok(kind, text))
 			in->bad = true;
 		else
 			msg_report_add_target(msg, kind, text);

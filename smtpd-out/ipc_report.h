@@ -59,6 +59,8 @@ enum status msg_report_encode(const struct msg_report *, struct buf *)
 enum status msg_report_decode(struct reader *, struct msg_report *)
 	MUST_CHECK;
 void msg_report_clear(struct msg_report *);
+/* What the receiver takes for a target; a worker that sends another ends. */
+bool msg_report_target_ok(enum tlsrpt_kind, const char *text);
 void msg_report_add_target(struct msg_report *, enum tlsrpt_kind,
 	const char *text);
 

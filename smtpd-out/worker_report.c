@@ -83,10 +83,14 @@ answer(struct task *t, struct msg_report *msg, const char *text)
 static void
 add_targets(struct msg_report *msg, const struct tlsrpt_record *record)
 {
-	for (size_t i = 0; i < record->rua_count; i++)
-		if (strlen(record->rua[i].target) < MSG_REPORT_TARGET_MAX)
-			msg_report_add_target(msg, record->rua[i].kind,
-				record->rua[i].target);
+	for (size_t i = 0; i < record->rua_count; i++) {
+		const struct tlsrpt_rua *rua = &record->rua[i];
+
+		/* Strangers write records: none may end the worker. */
+		if (strlen(rua->target) < MSG_REPORT_TARGET_MAX &&
+		    msg_report_target_ok(rua->kind, rua->target))
+			msg_report_add_target(msg, rua->kind, rua->target);
+	}
 }
 
 static void

@@ -13,6 +13,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
+#include "policy/tlsrpt_record.h"
 #include "smtpd-out/ipc_limits.h"
 #include "smtpd-out/ipc_msg.h"
 #include "smtpd-out/ipc_report.h"
@@ -828,11 +829,42 @@ test_report_targets(void **state)
 	}
 }
 
+/* Strangers write records: what the worker's parser lets through, the parent
+ * must take, or it would end the worker. */
+static void
+test_report_records(void **state)
+{
+	static const char *const records[] = {
+		"v=TLSRPTv1; rua=mailto:%22a%3Cb%22@y.example",
+		"v=TLSRPTv1; rua=mailto:%22a%3Eb%22@y.example",
+		"v=TLSRPTv1; rua=mailto:%22a%20b%2C%40%5C%22%22@y.example",
+		"v=TLSRPTv1; rua=mailto:%c3%bc@b%c3%bccher.example",
+		"v=TLSRPTv1; rua=mailto:a@[192.0.2.1]",
+		"v=TLSRPTv1; rua=HTTPS://Y.Example",
+		"v=TLSRPTv1; rua=https://y.example:/?%00%ff#x",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(records); i++) {
+		struct tlsrpt_record *record;
+		char err[TLSRPT_ERR_MAX];
+
+		if (tlsrpt_record_parse((const uint8_t *)records[i],
+		    strlen(records[i]), &record, err) != ST_OK)
+			continue;
+		if (!msg_report_target_ok(record->rua[0].kind,
+		    record->rua[0].target))
+			fail_msg("%s", records[i]);
+		tlsrpt_record_free(&record);
+	}
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_report_targets),
+		cmocka_unit_test(test_report_records),
 		cmocka_unit_test(test_round_trip),
 		cmocka_unit_test(test_cut),
 		cmocka_unit_test(test_changed),

@@ -46,6 +46,8 @@ static const struct record_case {
 	{ V "rua=mailto:%22a,b%22@example.com", NULL, "not a mail address" },
 	{ V "rua=mailto:%22a%2Cb%22@example.com", "\"a,b\"@example.com",
 		NULL },
+	{ V "rua=mailto:%22a%3Cb%22@example.com", NULL, "angle bracket" },
+	{ V "rua=mailto:%22a%3Eb%22@example.com", NULL, "angle bracket" },
 	{ V "rua=mailto:%c3%bc@example.com", "\xc3\xbc@example.com", NULL },
 	{ V "rua=mailto:a@example.com?subject=x=y", "a@example.com", NULL },
 	{ V "rua=mailto:a+b@example.com", "a+b@example.com", NULL },
