@@ -170,6 +170,36 @@ dest_gives_back(struct dest *dest, struct delivery *d)
 	return true;
 }
 
+static bool
+is_untried(const struct delivery *d)
+{
+	for (size_t i = 0; i < d->job.env->rcpt_count; i++)
+		if (d->rcpts[i].outcome.verdict != VERDICT_NONE)
+			return false;
+	return true;
+}
+
+bool
+delivery_gives_back(struct delivery *d, const struct conf_rate *rate,
+	size_t ahead)
+{
+	const struct msg_result none = { .final = true };
+	struct dest *dest = d->dest;
+	struct delivery *gone = d;
+
+	if (rate->count == 0 || ahead == 0 || dest->all->port.hold == NULL ||
+	    dest->all->stopping || !is_untried(d) ||
+	    rate->per_ms * (int64_t)ahead / rate->count <= WAIT_MAX_MS)
+		return false;
+	dest->all->port.result(d->job_id, &none, dest->all->port.arg);
+	TAILQ_REMOVE(&dest->jobs, d, link);
+	dest->running--;
+	dest->all->jobs--;
+	delivery_free(&gone);
+	hold_for_rate(dest, WAIT_MAX_MS / 2);
+	return true;
+}
+
 static void
 on_slot(evutil_socket_t fd, short what, void *arg)
 {

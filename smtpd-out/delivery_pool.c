@@ -348,8 +348,10 @@ find_idle(struct pool_host *h, const struct delivery *d)
 void
 pool_leave(struct delivery *d)
 {
-	if (d->at != NULL)
+	if (d->at != NULL) {
 		TAILQ_REMOVE(&d->at->waiting, d, wait_link);
+		d->at->waiting_count--;
+	}
 	d->at = NULL;
 	if (d->need == NULL)
 		return;
@@ -542,7 +544,12 @@ pool_enter(struct delivery *d, struct host_policy_result *result)
 
 	d->need = xmalloc(sizeof(*d->need));
 	*d->need = *result;
+	take_limits(h);
+	if (!d->keeps_place && delivery_gives_back(d, &h->bounds.rate,
+	    h->waiting_count))
+		return;
 	d->at = h;
+	h->waiting_count++;
 	d->entered_ms = clock_mono_ms();
 	if (d->keeps_place) {
 		TAILQ_INSERT_HEAD(&h->waiting, d, wait_link);

@@ -24,6 +24,7 @@ struct pool_host {
 	struct deliveries *all;
 	struct link_list idle;		/* last used first */
 	TAILQ_HEAD(, delivery) waiting;
+	size_t waiting_count;
 	size_t links;			/* open */
 	struct pace pace;
 	struct pace_rate rate;
@@ -84,5 +85,9 @@ void dest_try_again(struct dest *);
 void dest_answer_waiting(struct dest *);
 /* A job that has come may wait too long for its turn: then back it goes. */
 bool dest_gives_back(struct dest *, struct delivery *);
+/* The same at a host: a job that so many wait before, and that nobody has
+ * tried, is gone then. */
+bool delivery_gives_back(struct delivery *, const struct conf_rate *,
+	size_t ahead);
 
 #endif

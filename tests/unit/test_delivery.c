@@ -197,67 +197,6 @@ count_verdict(const struct job *j, enum outcome_verdict v)
 	return n;
 }
 
-/* ---- outcomes ---- */
-
-static struct outcome
-outcome_of(enum outcome_scope scope, enum outcome_verdict verdict)
-{
-	return (struct outcome){ .scope = scope, .verdict = verdict };
-}
-
-static void
-test_settled(void **state)
-{
-	static const bool want[4][4] = {	/* by verdict, by scope */
-		[VERDICT_NONE] = { false, false, false, false },
-		[VERDICT_DONE] = { true, true, true, true },
-		[VERDICT_LATER] = { [SCOPE_DESTINATION] = true },
-		[VERDICT_NEVER] = { [SCOPE_RCPT] = true,
-			[SCOPE_MESSAGE] = true, [SCOPE_DESTINATION] = true },
-	};
-	struct outcome o;
-
-	(void)state;
-	for (int v = 0; v < 4; v++)
-		for (int s = 0; s < 4; s++) {
-			o = outcome_of((enum outcome_scope)s,
-				(enum outcome_verdict)v);
-			assert_int_equal(delivery_settled(&o), want[v][s]);
-		}
-	o = outcome_unsure("mx", "lost");
-	assert_true(delivery_settled(&o));
-}
-
-static void
-test_merge(void **state)
-{
-	const struct outcome none = outcome_of(SCOPE_RCPT, VERDICT_NONE);
-	const struct outcome done = outcome_of(SCOPE_RCPT, VERDICT_DONE);
-	const struct outcome later = outcome_of(SCOPE_HOST, VERDICT_LATER);
-	const struct outcome never = outcome_of(SCOPE_RCPT, VERDICT_NEVER);
-	const struct outcome host = outcome_of(SCOPE_HOST, VERDICT_NEVER);
-	const struct {
-		const struct outcome *old, *new, *want;
-	} cases[] = {
-		{ &none, &done, &done }, { &none, &later, &later },
-		{ &none, &host, &host }, { &none, &never, &never },
-		{ &later, &done, &done }, { &later, &never, &never },
-		{ &later, &host, &later },	/* the gentler one */
-		{ &host, &later, &later }, { &host, &done, &done },
-		{ &host, &host, &host }, { &host, &never, &never },
-		{ &later, &later, &later },
-	};
-
-	(void)state;
-	for (size_t i = 0; i < COUNT(cases); i++) {
-		struct outcome got = delivery_merge(cases[i].old,
-			cases[i].new);
-
-		assert_int_equal(got.verdict, cases[i].want->verdict);
-		assert_int_equal(got.scope, cases[i].want->scope);
-	}
-}
-
 /* ---- one job ---- */
 
 static const struct one_case {
@@ -878,20 +817,26 @@ test_shared_by_destinations(void **state)
 	assert_int_equal(fake_sessions()->started, 2);
 }
 
-/* All at once: they wait for one another. */
 static void
-test_many_at_one_host(void **state)
+add_neighbours(size_t count)
 {
-	static char names[20][20];
+	static char names[30][40];
 
-	(void)state;
-	use_conf("limit { host-sessions = 2 }");
-	for (size_t i = 0; i < 20; i++) {
-		(void)snprintf(names[i], 20, "n%zu.example", i);
+	for (size_t i = 0; i < count; i++) {
+		(void)snprintf(names[i], 40, "n%zu.example", i);
 		fake_dns_set(names[i], DNS_TYPE_MX, DNS_FOUND,
 			"10 mx1.example");
 		(void)add_job(names[i], 1, -1);
 	}
+}
+
+/* All at once: they wait for one another. */
+static void
+test_many_at_one_host(void **state)
+{
+	(void)state;
+	use_conf("limit { host-sessions = 2 }");
+	add_neighbours(20);
 	turn(300);
 	for (size_t i = 1; i <= 20; i++)
 		assert_int_equal(count_verdict(&jobs[i], VERDICT_DONE), 1);
@@ -927,24 +872,21 @@ test_wait_outlives_its_records(void **state)
 static void
 test_room_is_passed_on(void **state)
 {
-	struct job *last;
+	static const char *const names[] = { "d.example", "e.example",
+		"f.example" };
 
 	(void)state;
 	use_conf("limit { total-sessions = 1 } timeout { idle = 1h }");
 	fake_dns_set("e.example", DNS_TYPE_MX, DNS_FOUND, "10 mx1.example");
 	fake_dns_set("f.example", DNS_TYPE_MX, DNS_FOUND, "10 mx3.example");
 	fake_host_set("mx1.example", HOST_HANGS_IN_DATA);
-	(void)add_job("d.example", 1, -1);
-	turn(30);
-	(void)add_job("e.example", 1, -1);
-	turn(30);
-	last = add_job("f.example", 1, -1);
-	turn(30);
-	assert_int_equal(last->results, 0);
+	for (size_t i = 0; i < 3; i++, turn(30))
+		(void)add_job(names[i], 1, -1);
+	assert_int_equal(jobs[3].results, 0);
 	for (size_t i = 0; i < 2; i++, turn(30))
 		fake_sessions_release();
-	assert_int_equal(jobs[1].finals + jobs[2].finals, 2);
-	assert_int_equal(count_verdict(last, VERDICT_DONE), 1);
+	for (size_t i = 1; i <= 3; i++)
+		assert_int_equal(count_verdict(&jobs[i], VERDICT_DONE), 1);
 }
 
 static void
@@ -1003,6 +945,19 @@ test_rate_gives_back(void **state)
 	assert_int_equal(deliveries_jobs(all), 2);
 	assert_int_equal(fake_sessions()->txns, 1);
 	assert_int_equal(holds, 1);
+}
+
+/* The same for a host that many destinations share. */
+static void
+test_host_rate_gives_back(void **state)
+{
+	(void)state;
+	use_conf("limit { host-rate = \"1/5s\" }");
+	add_neighbours(30);
+	turn(50);
+	assert_int_equal(fake_sessions()->txns, 1);
+	assert_int_equal(deliveries_jobs(all), 3);
+	assert_int_equal(holds, 26);
 }
 
 /* ---- the end ---- */
@@ -1174,7 +1129,7 @@ main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_settled), T(test_merge), T(test_one_job),
+		T(test_one_job),
 		T(test_result_names_its_host), T(test_dns_answers),
 		T(test_host_without_address),
 		T(test_no_clear_text_when_demanded), T(test_fallback_says_so),
@@ -1188,8 +1143,8 @@ main(void)
 		T(test_kinds_take_turns), T(test_shared_by_destinations),
 		T(test_many_at_one_host),
 		T(test_wait_outlives_its_records), T(test_room_is_passed_on),
-		T(test_down),
-		T(test_rate_gives_back), T(test_stop_when_empty),
+		T(test_down), T(test_rate_gives_back),
+		T(test_host_rate_gives_back), T(test_stop_when_empty),
 		T(test_stop_at_each_stage), T(test_stop_while_hanging),
 		T(test_stop_in_lookup), T(test_free_at_each_stage),
 		T(test_random),

@@ -1,7 +1,7 @@
 /*
  * Jobs for destinations with an MTA-STS policy: what arrives where, what waits,
  * and what is told of it.  Resolver, fetches, sessions and the parent are
- * stand-ins.
+ * stand-ins.  And how outcomes combine.
  */
 #include "config.h"
 
@@ -602,12 +602,74 @@ test_no_host(void **state)
 	}
 }
 
+/* ---- outcomes ---- */
+
+static struct outcome
+outcome_of(enum outcome_scope scope, enum outcome_verdict verdict)
+{
+	return (struct outcome){ .scope = scope, .verdict = verdict };
+}
+
+static void
+test_settled(void **state)
+{
+	static const bool want[4][4] = {	/* by verdict, by scope */
+		[VERDICT_NONE] = { false, false, false, false },
+		[VERDICT_DONE] = { true, true, true, true },
+		[VERDICT_LATER] = { [SCOPE_DESTINATION] = true },
+		[VERDICT_NEVER] = { [SCOPE_RCPT] = true,
+			[SCOPE_MESSAGE] = true, [SCOPE_DESTINATION] = true },
+	};
+	struct outcome o;
+
+	(void)state;
+	for (int v = 0; v < 4; v++)
+		for (int s = 0; s < 4; s++) {
+			o = outcome_of((enum outcome_scope)s,
+				(enum outcome_verdict)v);
+			assert_int_equal(delivery_settled(&o), want[v][s]);
+		}
+	o = outcome_unsure("mx", "lost");
+	assert_true(delivery_settled(&o));
+}
+
+static void
+test_merge(void **state)
+{
+	const struct outcome none = outcome_of(SCOPE_RCPT, VERDICT_NONE);
+	const struct outcome done = outcome_of(SCOPE_RCPT, VERDICT_DONE);
+	const struct outcome later = outcome_of(SCOPE_HOST, VERDICT_LATER);
+	const struct outcome never = outcome_of(SCOPE_RCPT, VERDICT_NEVER);
+	const struct outcome host = outcome_of(SCOPE_HOST, VERDICT_NEVER);
+	const struct {
+		const struct outcome *old, *new, *want;
+	} cases[] = {
+		{ &none, &done, &done }, { &none, &later, &later },
+		{ &none, &host, &host }, { &none, &never, &never },
+		{ &later, &done, &done }, { &later, &never, &never },
+		{ &later, &host, &later },	/* the gentler one */
+		{ &host, &later, &later }, { &host, &done, &done },
+		{ &host, &host, &host }, { &host, &never, &never },
+		{ &later, &later, &later },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct outcome got = delivery_merge(cases[i].old,
+			cases[i].new);
+
+		assert_int_equal(got.verdict, cases[i].want->verdict);
+		assert_int_equal(got.scope, cases[i].want->scope);
+	}
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
 
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_settled), cmocka_unit_test(test_merge),
 		T(one), T(notes), T(notes_of_shared), T(dns_failure),
 		T(not_asked), T(changed), T(changed_to_none), T(unchanged),
 		T(old_session), T(stages), T(no_host),
