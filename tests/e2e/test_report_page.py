@@ -215,7 +215,10 @@ def _():
     check.feed(source)
     check.close()
     tap.equal(check.open, [], "elements that stay open")
-    tap.true(any(evil in x for x in check.texts), "the text as it was")
+    # The mark that turns the direction of text is not text (base/str.h).
+    shown = evil.replace("\u202e", "?")
+    tap.true(any(shown in x for x in check.texts), "the text as it was")
+    tap.true("\u202e" not in source, "the mark of direction is gone")
     if BROWSER:
         dom = chromium("--dump-dom", "file://" + page).stdout.decode()
         tap.match("<title>TLS reports</title>", dom, "title")
