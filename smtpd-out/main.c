@@ -8,12 +8,12 @@
 #include <string.h>
 #include <sysexits.h>
 
-#include "smtpd-out/cmd_check.h"
-#include "smtpd-out/cmd_lint.h"
-#include "smtpd-out/cmd_queue.h"
-#include "smtpd-out/cmd_report.h"
-#include "smtpd-out/cmd_run.h"
-#include "smtpd-out/cmd_submit.h"
+#include "smtpd-out/command/cmd_check.h"
+#include "smtpd-out/command/cmd_lint.h"
+#include "smtpd-out/command/cmd_queue.h"
+#include "smtpd-out/command/cmd_report.h"
+#include "smtpd-out/command/cmd_run.h"
+#include "smtpd-out/command/cmd_submit.h"
 
 static const struct {
 	const char *name;

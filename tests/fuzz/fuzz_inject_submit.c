@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "smtpd-out/submit_header.h"
+#include "smtpd-out/command/submit_header.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *, size_t);
 

@@ -10,9 +10,9 @@
 #include <string.h>
 
 #include "base/str.h"
-#include "smtpd-out/ipc_limits.h"
-#include "smtpd-out/ipc_msg.h"
-#include "smtpd-out/ipc_report.h"
+#include "smtpd-out/ipc/ipc_limits.h"
+#include "smtpd-out/ipc/ipc_msg.h"
+#include "smtpd-out/ipc/ipc_report.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *, size_t);
 

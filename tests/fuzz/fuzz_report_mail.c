@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 #include "policy/tlsrpt_doc.h"
-#include "smtpd-out/report_read.h"
+#include "smtpd-out/report/report_read.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *, size_t);
 

@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "smtpd-out/smtp_command.h"
-#include "smtpd-out/smtp_reply.h"
+#include "smtpd-out/client/smtp_command.h"
+#include "smtpd-out/client/smtp_reply.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *, size_t);
 

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "base/str.h"
-#include "smtpd-out/starttls.h"
+#include "smtpd-out/starttls/starttls.h"
 
 #define SENT_MAX 4096
 

@@ -11,7 +11,7 @@
 
 #include <event2/event.h>
 
-#include "smtpd-out/tls.h"
+#include "smtpd-out/client/tls.h"
 #include "tests/lib/client.h"
 
 #define must(fact) do { \

@@ -6,7 +6,7 @@
 #define TESTS_LIB_CLIENT_H
 
 #include "base/conf.h"
-#include "smtpd-out/session.h"
+#include "smtpd-out/client/session.h"
 #include "tests/lib/peer.h"
 
 #define CLIENT_TXNS_MAX 8

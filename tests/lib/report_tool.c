@@ -18,9 +18,9 @@
 
 #include "base/mem.h"
 #include "policy/tlsrpt_doc.h"
-#include "smtpd-out/dkim.h"
-#include "smtpd-out/report_html.h"
-#include "smtpd-out/report_mail.h"
+#include "smtpd-out/mail/dkim.h"
+#include "smtpd-out/mail/report_mail.h"
+#include "smtpd-out/report/report_html.h"
 #include "tests/unit/report_sample.h"
 
 #define BIG (64U << 20)

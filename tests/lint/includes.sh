@@ -3,13 +3,25 @@
 # their folders only.  One TAP line per source file.
 cd "${top_srcdir:-.}" || exit 1
 
-# FOLDER: folders whose headers it may include.
+# FOLDER: folders whose headers it may include, beside its own.
 folders='
-base: base
-resolver: base resolver
-policy: base resolver policy
-spool: base spool
-smtpd-out: base resolver policy spool smtpd-out
+base:
+resolver: base
+policy: base resolver
+spool: base
+smtpd-out/ipc: base policy
+smtpd-out/client: base policy
+smtpd-out/worker: base resolver policy smtpd-out/ipc smtpd-out/client
+smtpd-out/mail: base policy
+smtpd-out/queue: base policy spool smtpd-out/ipc smtpd-out/mail
+smtpd-out/parent: base resolver policy spool smtpd-out/ipc smtpd-out/mail smtpd-out/queue
+smtpd-out/inject: base smtpd-out/ipc smtpd-out/client
+smtpd-out/check: base resolver policy smtpd-out/ipc smtpd-out/client smtpd-out/worker smtpd-out/queue
+smtpd-out/starttls: base resolver policy smtpd-out/client smtpd-out/check
+smtpd-out/lint: base resolver policy
+smtpd-out/report: base policy smtpd-out/mail
+smtpd-out/command: base resolver policy smtpd-out/mail smtpd-out/queue smtpd-out/parent smtpd-out/worker smtpd-out/inject smtpd-out/check smtpd-out/starttls smtpd-out/lint smtpd-out/report
+smtpd-out: base smtpd-out/command
 '
 # HEADER PREFIX: files (shell patterns) that may include it.
 headers='
@@ -21,8 +33,8 @@ event2/: resolver/* policy/* smtpd-out/*
 idn2.h: base/str*
 jansson.h: policy/* smtpd-out/*
 ldns/: resolver/*
-opendkim/: smtpd-out/*
-openssl/: resolver/* policy/https_tls* smtpd-out/*tls* smtpd-out/cert_report* smtpd-out/conn*
+opendkim/: smtpd-out/mail/dkim*
+openssl/: resolver/* policy/https_tls* smtpd-out/client/* smtpd-out/inject/inject_tls*
 seccomp.h: base/sandbox*
 sqlite3.h: spool/*
 unbound.h:
@@ -31,8 +43,8 @@ zlib.h: policy/*
 
 # Prints what file $1 does wrong.
 judge() {
-	dir=${1%%/*}
-	ok=" $(printf '%s' "$folders" | sed -n "s/^$dir: //p") "
+	dir=${1%/*}
+	ok=" $dir $(printf '%s' "$folders" | sed -n "s|^$dir:||p") "
 	sed -n 's/^[ \t]*#[ \t]*include[ \t]*\([<"][^>"]*\).*/\1/p' "$1" |
 	while read -r inc; do
 		name=${inc#?}
@@ -41,7 +53,7 @@ judge() {
 			;;
 		'"'*/*)
 			case $ok in
-			*" ${name%%/*} "*) ;;
+			*" ${name%/*} "*) ;;
 			*) echo "$dir may not include \"$name\"" ;;
 			esac
 			[ -e "$name" ] || echo "\"$name\" does not exist"
@@ -77,7 +89,7 @@ third() {
 
 n=0
 for f in base/*.[ch] resolver/*.[ch] policy/*.[ch] spool/*.[ch] \
-	smtpd-out/*.[ch]; do
+	smtpd-out/*.[ch] smtpd-out/*/*.[ch]; do
 	[ -e "$f" ] || continue
 	n=$((n + 1))
 	bad=$(judge "$f")

@@ -9,7 +9,7 @@ if ! ctags --version 2>/dev/null | grep -q Universal; then
 fi
 
 files=$(ls base/*.[ch] resolver/*.[ch] policy/*.[ch] spool/*.[ch] \
-	smtpd-out/*.[ch] tests/*/*.[ch] 2>/dev/null)
+	smtpd-out/*.[ch] smtpd-out/*/*.[ch] tests/*/*.[ch] 2>/dev/null)
 
 # shellcheck disable=SC2086
 ctags -o - --languages=C --langmap=C:+.h --c-kinds=f --fields=+ne $files |

@@ -20,7 +20,7 @@ skip() {
 }
 
 code=$(ls base/*.[ch] resolver/*.[ch] policy/*.[ch] spool/*.[ch] \
-	smtpd-out/*.[ch] tests/*/*.[ch] 2>/dev/null)
+	smtpd-out/*.[ch] smtpd-out/*/*.[ch] tests/*/*.[ch] 2>/dev/null)
 scripts=$(ls demo check autogen.sh tests/lib/install tests/lib/*.py \
 	tests/e2e/run tests/e2e/*.py tests/lint/*.sh tests/bench/*.py \
 	2>/dev/null)

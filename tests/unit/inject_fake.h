@@ -6,7 +6,7 @@
 #define TESTS_INJECT_FAKE_H
 
 #include "base/conf.h"
-#include "smtpd-out/inject_session.h"
+#include "smtpd-out/inject/inject_session.h"
 
 enum fake_answer {
 	FAKE_ACCEPT = 0,	/* queue id 1, 2, ... */

@@ -19,9 +19,9 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "smtpd-out/inject.h"
-#include "smtpd-out/ipc.h"
-#include "smtpd-out/ipc_msg.h"
+#include "smtpd-out/inject/inject.h"
+#include "smtpd-out/ipc/ipc.h"
+#include "smtpd-out/ipc/ipc_msg.h"
 #include "tests/unit/inject_parent.h"
 
 #define FILES 64

@@ -5,7 +5,7 @@
 #ifndef TESTS_UNIT_QUEUE_FAKE_H
 #define TESTS_UNIT_QUEUE_FAKE_H
 
-#include "smtpd-out/queue.h"
+#include "smtpd-out/queue/queue.h"
 
 #define T0 INT64_C(1700000000000)
 #define HOUR INT64_C(3600000)

@@ -5,7 +5,7 @@
 #ifndef TESTS_UNIT_SESSION_FAKE_H
 #define TESTS_UNIT_SESSION_FAKE_H
 
-#include "smtpd-out/session.h"
+#include "smtpd-out/client/session.h"
 
 enum fake_host {
 	HOST_OK = 0,		/* takes everything */

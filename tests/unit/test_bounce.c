@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
-#include "smtpd-out/bounce_int.h"
+#include "smtpd-out/mail/bounce_int.h"
 #include "tests/unit/test_bounce_util.h"
 
 /* ---- the decision ---- */

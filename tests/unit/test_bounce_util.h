@@ -5,7 +5,7 @@
 #ifndef TESTS_UNIT_TEST_BOUNCE_UTIL_H
 #define TESTS_UNIT_TEST_BOUNCE_UTIL_H
 
-#include "smtpd-out/bounce.h"
+#include "smtpd-out/mail/bounce.h"
 
 struct fixture {
 	struct envelope *env;

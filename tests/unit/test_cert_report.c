@@ -15,9 +15,9 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
-#include "smtpd-out/cert_report_tls.h"
-#include "smtpd-out/session_watch.h"
-#include "smtpd-out/tls.h"
+#include "smtpd-out/client/cert_report_tls.h"
+#include "smtpd-out/client/session_watch.h"
+#include "smtpd-out/client/tls.h"
 #include "tests/lib/scenario.h"
 
 #define OFFER SEND("250-mx.example\r\n250 STARTTLS")

@@ -17,9 +17,9 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
-#include "smtpd-out/check_json.h"
-#include "smtpd-out/check_text.h"
-#include "smtpd-out/check_verdict.h"
+#include "smtpd-out/check/check_json.h"
+#include "smtpd-out/check/check_text.h"
+#include "smtpd-out/check/check_verdict.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 #define HOSTS_MAX 12

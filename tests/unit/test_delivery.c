@@ -18,7 +18,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
-#include "smtpd-out/delivery.h"
+#include "smtpd-out/worker/delivery.h"
 #include "tests/unit/resolver_fake.h"
 #include "tests/unit/session_fake.h"
 

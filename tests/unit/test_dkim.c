@@ -19,7 +19,7 @@
 
 #include "base/clock.h"
 #include "base/conf.h"
-#include "smtpd-out/dkim.h"
+#include "smtpd-out/mail/dkim.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 #define MESSAGE "From: a@b.example\r\nTo: c@d.example\r\n" \

@@ -15,7 +15,7 @@
 
 #include "base/clock.h"
 #include "base/str.h"
-#include "smtpd-out/host_memory.h"
+#include "smtpd-out/worker/host_memory.h"
 
 #define NOW INT64_C(1800000000)
 #define DAY INT64_C(86400)

@@ -17,7 +17,7 @@
 
 #include <cmocka.h>
 
-#include "smtpd-out/inject_body.h"
+#include "smtpd-out/inject/inject_body.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 #define X64 "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"

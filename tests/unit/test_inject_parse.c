@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "smtpd-out/inject_parse.h"
+#include "smtpd-out/inject/inject_parse.h"
 
 #define LONG64 "1234567890123456789012345678901234567890" \
 	"123456789012345678901234"

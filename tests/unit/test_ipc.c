@@ -18,7 +18,7 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
-#include "smtpd-out/ipc_msg.h"
+#include "smtpd-out/ipc/ipc_msg.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 #define SEEN_MAX 6000

@@ -14,9 +14,9 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "policy/tlsrpt_record.h"
-#include "smtpd-out/ipc_limits.h"
-#include "smtpd-out/ipc_msg.h"
-#include "smtpd-out/ipc_report.h"
+#include "smtpd-out/ipc/ipc_limits.h"
+#include "smtpd-out/ipc/ipc_msg.h"
+#include "smtpd-out/ipc/ipc_report.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 

@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "smtpd-out/limits.h"
+#include "smtpd-out/ipc/limits.h"
 
 static struct conf *conf;
 static struct limits *limits;

@@ -18,8 +18,8 @@
 #include <cmocka.h>
 
 #include "base/str.h"
-#include "smtpd-out/cmd_lint.h"
-#include "smtpd-out/lint.h"
+#include "smtpd-out/command/cmd_lint.h"
+#include "smtpd-out/lint/lint.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 #define ARGS_MAX 12

@@ -20,7 +20,7 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
-#include "smtpd-out/listener.h"
+#include "smtpd-out/parent/listener.h"
 
 static char dir[64], path[100];
 static char err[CONF_ERR_MAX];

@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-#include "smtpd-out/dkim.h"
+#include "smtpd-out/mail/dkim.h"
 #include "tests/unit/queue_fake.h"
 
 /* Of no use but for this test. */

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "smtpd-out/pace.h"
+#include "smtpd-out/worker/pace.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 

@@ -15,8 +15,8 @@
 #include <cmocka.h>
 
 #include "base/str.h"
-#include "smtpd-out/queue_hold.h"
-#include "smtpd-out/queue_int.h"
+#include "smtpd-out/queue/queue_hold.h"
+#include "smtpd-out/queue/queue_int.h"
 #include "spool/spool_int.h"
 #include "tests/unit/queue_fake.h"
 

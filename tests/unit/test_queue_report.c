@@ -19,9 +19,9 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "policy/tlsrpt_doc.h"
-#include "smtpd-out/dkim.h"
-#include "smtpd-out/queue_int.h"
-#include "smtpd-out/queue_report_int.h"
+#include "smtpd-out/mail/dkim.h"
+#include "smtpd-out/queue/queue_int.h"
+#include "smtpd-out/queue/queue_report_int.h"
 #include "tests/unit/queue_fake.h"
 
 #define DAY_S INT64_C(86400)

@@ -16,7 +16,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "smtpd-out/queue_sts.h"
+#include "smtpd-out/queue/queue_sts.h"
 #include "spool/spool_int.h"
 #include "spool/sts_store.h"
 #include "tests/unit/queue_fake.h"

@@ -15,8 +15,8 @@
 
 #include "base/mem.h"
 #include "policy/tlsrpt_doc.h"
-#include "smtpd-out/mime.h"
-#include "smtpd-out/report_mail.h"
+#include "smtpd-out/mail/mime.h"
+#include "smtpd-out/mail/report_mail.h"
 #include "tests/unit/report_sample.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))

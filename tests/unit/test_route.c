@@ -14,7 +14,7 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
-#include "smtpd-out/route.h"
+#include "smtpd-out/worker/route.h"
 #include "tests/unit/resolver_fake.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))

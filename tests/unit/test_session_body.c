@@ -18,7 +18,7 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
-#include "smtpd-out/smtp_data.h"
+#include "smtpd-out/client/smtp_data.h"
 #include "tests/lib/scenario.h"
 
 #define BIG (5U * 1024 * 1024)

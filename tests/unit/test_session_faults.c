@@ -20,7 +20,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
-#include "smtpd-out/smtp_command.h"
+#include "smtpd-out/client/smtp_command.h"
 #include "tests/lib/scenario.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))

@@ -25,7 +25,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
-#include "smtpd-out/session_step.h"
+#include "smtpd-out/client/session_step.h"
 
 #define STATES SESSION_STATE_COUNT
 #define EVENTS SESSION_EVENT_COUNT

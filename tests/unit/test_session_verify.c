@@ -16,7 +16,7 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
-#include "smtpd-out/tls.h"
+#include "smtpd-out/client/tls.h"
 #include "tests/lib/scenario.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))

@@ -17,7 +17,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
-#include "smtpd-out/tls.h"
+#include "smtpd-out/client/tls.h"
 #include "tests/lib/scenario.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))

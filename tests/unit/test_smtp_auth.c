@@ -16,7 +16,7 @@
 
 #include <cmocka.h>
 
-#include "smtpd-out/smtp_auth.h"
+#include "smtpd-out/client/smtp_auth.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 #define PLAIN_B64 "AHVzZXIAczNjcmV0IXdvcmQ="

@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "smtpd-out/smtp_command.h"
+#include "smtpd-out/client/smtp_command.h"
 
 #define ALL_CAPS 1023U
 

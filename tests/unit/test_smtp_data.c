@@ -17,7 +17,7 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
-#include "smtpd-out/smtp_data.h"
+#include "smtpd-out/client/smtp_data.h"
 
 #define WIRE_MAX (16U * 1024 * 1024)
 

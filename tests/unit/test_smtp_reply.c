@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "smtpd-out/smtp_reply.h"
+#include "smtpd-out/client/smtp_reply.h"
 
 #define BYTES(s) (s), sizeof(s) - 1
 

@@ -13,8 +13,8 @@
 
 #include <cmocka.h>
 
-#include "smtpd-out/starttls_find.h"
-#include "smtpd-out/starttls_frame.h"
+#include "smtpd-out/starttls/starttls_find.h"
+#include "smtpd-out/starttls/starttls_frame.h"
 
 #define XML "<?xml version='1.0'?><stream:stream id='1'>"
 #define FEATURES(x) XML "<stream:features>" x "</stream:features>"

@@ -15,7 +15,7 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
-#include "smtpd-out/sts_lists.h"
+#include "smtpd-out/queue/sts_lists.h"
 #include "spool/spool_int.h"
 #include "spool/sts_store.h"
 #include "tests/unit/test_spool_util.h"

@@ -18,7 +18,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "smtpd-out/sts_table.h"
+#include "smtpd-out/worker/sts_table.h"
 #include "tests/unit/resolver_fake.h"
 #include "tests/unit/sts_fetch_fake.h"
 

@@ -21,7 +21,7 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
-#include "smtpd-out/cmd_submit.h"
+#include "smtpd-out/command/cmd_submit.h"
 #include "tests/unit/inject_parent.h"
 
 #define WORDS 16

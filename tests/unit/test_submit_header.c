@@ -15,8 +15,8 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
-#include "smtpd-out/submit_args.h"
-#include "smtpd-out/submit_header.h"
+#include "smtpd-out/command/submit_args.h"
+#include "smtpd-out/command/submit_header.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 

@@ -16,7 +16,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
-#include "smtpd-out/tls_report.h"
+#include "smtpd-out/worker/tls_report.h"
 
 #define DOMAIN "a.example"
 #define HOST "mx.a.example"

@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-#include "smtpd-out/tls_store.h"
+#include "smtpd-out/client/tls_store.h"
 #include "tests/lib/cert.h"
 
 static const struct cert_spec spec = { .san = "DNS:mx.example",

@@ -15,9 +15,9 @@
 #include <event2/event.h>
 
 #include "base/clock.h"
+#include "base/rlimits.h"
 #include "base/slice.h"
-#include "smtpd-out/rlimits.h"
-#include "smtpd-out/turn.h"
+#include "smtpd-out/ipc/turn.h"
 
 #define LONG_MS 120
 
