@@ -213,9 +213,8 @@ failure_same(const struct tlsrpt_failure *a, const struct tlsrpt_failure *b)
 		text_same(a->mx_helo, b->mx_helo);
 }
 
-/* Totals end at what I-JSON can carry. */
-static void
-count_up(uint64_t *total, uint64_t more)
+void
+tlsrpt_count_add(uint64_t *total, uint64_t more)
 {
 	uint64_t max = (uint64_t)TLSRPT_COUNT_MAX;
 
@@ -330,8 +329,8 @@ failure_add(const struct tlsrpt_report *report, struct tlsrpt_result *result,
 		row = failure_find(result, &rest);
 	if (row == NULL)
 		row = failure_new(result, &rest);
-	count_up(&row->count, count);
-	count_up(&result->failed, count);
+	tlsrpt_count_add(&row->count, count);
+	tlsrpt_count_add(&result->failed, count);
 	tlsrpt_failure_clear(&clean);
 }
 
@@ -344,10 +343,10 @@ tlsrpt_report_add(struct tlsrpt_report *report,
 	if (event->failed)
 		failure_add(report, result, &event->failure, event->count);
 	else
-		count_up(&result->successes, event->count);
+		tlsrpt_count_add(&result->successes, event->count);
 	if (event->ended > TLSRPT_ENDED_NONE &&
 	    event->ended < TLSRPT_ENDED_COUNT)
-		count_up(&report->sessions[event->ended], event->count);
+		tlsrpt_count_add(&report->sessions[event->ended], event->count);
 }
 
 void
@@ -359,17 +358,17 @@ tlsrpt_report_merge(struct tlsrpt_report *report,
 		struct tlsrpt_result *to = result_for(report, &from->policy);
 		uint64_t rows = 0;
 
-		count_up(&to->successes, from->successes);
+		tlsrpt_count_add(&to->successes, from->successes);
 		for (size_t j = 0; j < from->failure_count; j++) {
 			failure_add(report, to, &from->failures[j],
 				from->failures[j].count);
-			count_up(&rows, from->failures[j].count);
+			tlsrpt_count_add(&rows, from->failures[j].count);
 		}
 		if (from->failed > rows)	/* not told row by row */
-			count_up(&to->failed, from->failed - rows);
+			tlsrpt_count_add(&to->failed, from->failed - rows);
 	}
 	for (size_t i = 0; i < TLSRPT_ENDED_COUNT; i++)
-		count_up(&report->sessions[i], more->sessions[i]);
+		tlsrpt_count_add(&report->sessions[i], more->sessions[i]);
 }
 
 uint64_t
@@ -378,7 +377,7 @@ tlsrpt_report_successes(const struct tlsrpt_report *report)
 	uint64_t n = 0;
 
 	for (size_t i = 0; i < report->result_count; i++)
-		count_up(&n, report->results[i].successes);
+		tlsrpt_count_add(&n, report->results[i].successes);
 	return n;
 }
 
@@ -388,7 +387,7 @@ tlsrpt_report_failures(const struct tlsrpt_report *report)
 	uint64_t n = 0;
 
 	for (size_t i = 0; i < report->result_count; i++)
-		count_up(&n, report->results[i].failed);
+		tlsrpt_count_add(&n, report->results[i].failed);
 	return n;
 }
 

@@ -110,6 +110,10 @@ const char *tlsrpt_policy_type_name(enum tlsrpt_policy_type);
 enum tlsrpt_policy_type tlsrpt_policy_type_parse(const char *name);
 const char *tlsrpt_ended_name(enum tlsrpt_ended);
 
+/* For sums of counts, whoever says them: they end at TLSRPT_COUNT_MAX, and do
+ * not begin anew. */
+void tlsrpt_count_add(uint64_t *total, uint64_t more);
+
 /* First second of the UTC day of a time. */
 int64_t tlsrpt_day(int64_t unix_s);
 

@@ -88,8 +88,8 @@ chart_add(struct chart *c, int64_t day_s, enum tlsrpt_ended ended,
 		memset(day, 0, sizeof(*day));
 		day->day_s = day_s;
 	}
-	day->sessions[ended] += count;
-	c->sessions[ended] += count;
+	tlsrpt_count_add(&day->sessions[ended], count);
+	tlsrpt_count_add(&c->sessions[ended], count);
 }
 
 void
@@ -212,10 +212,19 @@ label_step(size_t days)
 	return days <= 8 ? 1 : days <= 16 ? 2 : days <= 40 ? 7 : 14;
 }
 
+static int64_t
+last_day(const struct chart *c)
+{
+	for (size_t i = c->day_count; c->until_s != 0 && i-- > 0;)
+		if (c->days[i].day_s <= c->until_s)
+			return c->days[i].day_s;
+	return c->days[c->day_count - 1].day_s;
+}
+
 static void
 put_columns(const struct chart *c, struct sink *out)
 {
-	int64_t last = c->days[c->day_count - 1].day_s;
+	int64_t last = last_day(c);
 	int64_t first = c->days[0].day_s;
 	size_t at = 0, days, step;
 	uint64_t most = 1, scale;
@@ -224,7 +233,7 @@ put_columns(const struct chart *c, struct sink *out)
 	if (first < last - (CHART_DAYS_MAX - 1) * TLSRPT_DAY_S)
 		first = last - (CHART_DAYS_MAX - 1) * TLSRPT_DAY_S;
 	for (size_t i = 0; i < c->day_count; i++)
-		if (c->days[i].day_s >= first &&
+		if (c->days[i].day_s >= first && c->days[i].day_s <= last &&
 		    sum(c->days[i].sessions) > most)
 			most = sum(c->days[i].sessions);
 	scale = scale_for(most);

@@ -21,6 +21,8 @@ struct chart {			/* zeroed: empty */
 	size_t day_count;
 	uint64_t sessions[TLSRPT_ENDED_COUNT];
 	bool no_clear;		/* sessions in clear text are not known */
+	int64_t until_s;	/* no bars for days after it, where there are
+				 * others: senders say any time; 0: all */
 };
 
 void chart_add(struct chart *, int64_t day_s, enum tlsrpt_ended,

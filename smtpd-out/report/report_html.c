@@ -252,30 +252,37 @@ put_own(const struct report_page *page, struct sink *out)
 /* The document has no sessions in the clear, and says of a success only which
  * policy it was under. */
 static void
-chart_result(struct chart *chart, int64_t day_s,
-	const struct tlsrpt_result *result)
+chart_report(struct chart *chart, const struct tlsrpt_report *r)
 {
-	bool verified = result->policy.type == TLSRPT_POLICY_TLSA ||
-		result->policy.type == TLSRPT_POLICY_STS;
+	uint64_t sessions[TLSRPT_ENDED_COUNT] = { 0 };
 
-	chart_add(chart, day_s, verified ? TLSRPT_ENDED_SECURED :
-		TLSRPT_ENDED_ENCRYPTED, result->successes);
-	chart_add(chart, day_s, TLSRPT_ENDED_FAILED, result->failed);
+	for (size_t i = 0; i < r->result_count; i++) {
+		const struct tlsrpt_result *result = &r->results[i];
+		bool verified = result->policy.type == TLSRPT_POLICY_TLSA ||
+			result->policy.type == TLSRPT_POLICY_STS;
+
+		tlsrpt_count_add(&sessions[verified ? TLSRPT_ENDED_SECURED :
+			TLSRPT_ENDED_ENCRYPTED], result->successes);
+		tlsrpt_count_add(&sessions[TLSRPT_ENDED_FAILED],
+			result->failed);
+	}
+	for (unsigned k = 1; k < TLSRPT_ENDED_COUNT; k++)
+		chart_add(chart, r->start_s, (enum tlsrpt_ended)k,
+			sessions[k]);
 }
 
 static void
 put_received(const struct report_page *page, struct sink *out)
 {
 	struct report_summary s = { 0 };
-	struct chart chart = { .no_clear = true };
+	struct chart chart = { .no_clear = true,
+		.until_s = page->now_s + TLSRPT_DAY_S };
 
 	for (size_t i = 0; i < page->received_count; i++) {
 		const struct report_received *one = &page->received[i];
 
 		report_summary_add(&s, &one->report, report_sender(one));
-		for (size_t j = 0; j < one->report.result_count; j++)
-			chart_result(&chart, one->report.start_s,
-				&one->report.results[j]);
+		chart_report(&chart, &one->report);
 	}
 	report_summary_end(&s);
 	sink_puts(out, "<section>\n");

@@ -17,25 +17,29 @@
 #include "smtpd-out/report/report_read.h"
 
 #define WHY(...) (void)snprintf(err, TLSRPT_ERR_MAX, __VA_ARGS__)
+#define ALLOCATION 16		/* what a text costs beside itself */
 
 /* JSON, or gzip of it. */
 static enum status
-read_document(const void *bytes, size_t len, struct tlsrpt_report *out,
+read_document(const void *bytes, size_t len, struct report_received *out,
 	char err[TLSRPT_ERR_MAX])
 {
 	struct buf json;
 	enum status st;
 
+	out->document_bytes = len;
 	if (!tlsrpt_is_gzip(bytes, len))
-		return tlsrpt_doc_parse(bytes, len, out, err);
+		return tlsrpt_doc_parse(bytes, len, &out->report, err);
 	buf_init(&json, TLSRPT_DOC_MAX);
 	st = tlsrpt_gunzip(bytes, len, &json);
+	out->document_bytes = json.len;
 	if (st == ST_LIMIT)
 		WHY("larger than %u bytes when unpacked", TLSRPT_DOC_MAX);
 	else if (st != ST_OK)
 		WHY("gzip data are damaged or cut");
 	else
-		st = tlsrpt_doc_parse(buf_data(&json), json.len, out, err);
+		st = tlsrpt_doc_parse(buf_data(&json), json.len, &out->report,
+			err);
 	buf_clear(&json);
 	return st;
 }
@@ -73,8 +77,7 @@ read_mail(const void *bytes, size_t len, struct report_received *out,
 	else if (st != ST_OK)
 		WHY("the encoding of the attachment is not known");
 	else
-		st = read_document(buf_data(&doc), doc.len, &out->report,
-			err);
+		st = read_document(buf_data(&doc), doc.len, out, err);
 	if (st == ST_OK)
 		apply_facts(&facts, out);
 	buf_clear(&doc);
@@ -104,7 +107,7 @@ report_read_bytes(const void *bytes, size_t len, struct report_received *out,
 		return ST_PARSE;
 	}
 	if (tlsrpt_is_gzip(bytes, len) || looks_like_json(bytes, len))
-		st = read_document(bytes, len, &out->report, err);
+		st = read_document(bytes, len, out, err);
 	else
 		st = read_mail(bytes, len, out, err);
 	if (st == ST_OK && out->report.domain == NULL)
@@ -178,6 +181,65 @@ add_fault(struct report_set *set, const char *path, const char *why)
 	fault->why = xstrdup(why);
 }
 
+/* Nobody looks at the texts of policies here, and they may be long. */
+static void
+drop_policy_texts(struct tlsrpt_report *r)
+{
+	for (size_t i = 0; i < r->result_count; i++) {
+		struct tlsrpt_policy *p = &r->results[i].policy;
+		struct tlsrpt_policy bare = { .type = p->type,
+			.domain = p->domain };
+
+		p->domain = NULL;
+		tlsrpt_policy_clear(p);
+		*p = bare;
+	}
+}
+
+static size_t
+text_bytes(const char *text)
+{
+	return text == NULL ? 0 : strlen(text) + ALLOCATION;
+}
+
+static size_t
+kept_bytes(const struct report_received *one)
+{
+	const struct tlsrpt_report *r = &one->report;
+	size_t n = sizeof(*one) + text_bytes(r->organization) +
+		text_bytes(r->contact) + text_bytes(r->id) +
+		text_bytes(one->source);
+
+	for (size_t i = 0; i < r->result_count; i++) {
+		const struct tlsrpt_result *result = &r->results[i];
+
+		n += sizeof(*result) + text_bytes(result->policy.domain);
+		for (size_t j = 0; j < result->failure_count; j++) {
+			const struct tlsrpt_failure *f = &result->failures[j];
+
+			n += sizeof(*f) + text_bytes(f->other) +
+				text_bytes(f->sending_ip) +
+				text_bytes(f->mx_host) +
+				text_bytes(f->mx_helo) +
+				text_bytes(f->receiving_ip) +
+				text_bytes(f->info) + text_bytes(f->reason);
+		}
+	}
+	return n;
+}
+
+/* Takes the report over. */
+static void
+keep(struct report_set *set, const char *path, struct report_received *one)
+{
+	one->source = xstrdup(path);
+	drop_policy_texts(&one->report);
+	set->kept += kept_bytes(one);
+	set->items = xrealloc_n(set->items, set->count + 1,
+		sizeof(set->items[0]));
+	set->items[set->count++] = *one;
+}
+
 static void
 add_file(struct report_set *set, const char *path)
 {
@@ -187,17 +249,11 @@ add_file(struct report_set *set, const char *path)
 	size_t len = 0;
 	char *bytes;
 
-	if (set->files >= REPORT_FILES_MAX) {
-		if (set->files++ == REPORT_FILES_MAX)
-			add_fault(set, path, "and what follows: too many "
-				"files at once");
-		return;
-	}
-	set->files++;
 	bytes = load(path, &len, err);
 	if (bytes != NULL)
 		st = report_read_bytes(bytes, len, &one, err);
 	free(bytes);
+	set->work += len + one.document_bytes;
 	if (st != ST_OK) {
 		add_fault(set, path, err);
 		report_received_clear(&one);
@@ -205,36 +261,83 @@ add_file(struct report_set *set, const char *path)
 		set->duplicates++;
 		report_received_clear(&one);
 	} else {
-		one.source = xstrdup(path);
-		set->items = xrealloc_n(set->items, set->count + 1,
-			sizeof(set->items[0]));
-		set->items[set->count++] = one;
+		keep(set, path, &one);
 	}
 }
 
+/* ---- folders ---- */
+
 static int
-is_visible(const struct dirent *entry)
+by_name(const void *a, const void *b)
 {
-	return entry->d_name[0] != '.';
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* The names in a folder but hidden ones, in order; of very many not all, for
+ * they would be too many anyway.  False with errno. */
+static bool
+list_folder(const char *path, char ***names_out, size_t *count_out)
+{
+	DIR *dir = opendir(path);
+	char **names = NULL;
+	struct dirent *entry;
+	size_t count = 0;
+
+	*names_out = NULL;
+	*count_out = 0;
+	if (dir == NULL)
+		return false;
+	while (count <= REPORT_FILES_MAX && (entry = readdir(dir)) != NULL) {
+		if (entry->d_name[0] == '.')
+			continue;
+		names = xrealloc_n(names, count + 1, sizeof(names[0]));
+		names[count++] = xstrdup(entry->d_name);
+	}
+	(void)closedir(dir);
+	if (count > 1)
+		qsort(names, count, sizeof(names[0]), by_name);
+	*names_out = names;
+	*count_out = count;
+	return true;
+}
+
+/* Says once that it is. */
+static bool
+is_full(struct report_set *set, const char *path)
+{
+	if (set->full)
+		return true;
+	set->full = true;
+	if (set->files >= REPORT_FILES_MAX)
+		add_fault(set, path, "and what follows: too many files at "
+			"once");
+	else if (set->kept >= REPORT_KEPT_MAX || set->work >= REPORT_WORK_MAX)
+		add_fault(set, path, "and what follows: too much at once");
+	else
+		set->full = false;
+	return set->full;
 }
 
 static void
 add_path(struct report_set *set, const char *path, unsigned depth)
 {
-	struct dirent **names = NULL;
+	char **names;
 	struct stat st;
-	int n;
+	size_t count;
 
+	if (is_full(set, path))
+		return;
+	set->files++;
 	if (stat(path, &st) != 0 || !S_ISDIR(st.st_mode)) {
 		add_file(set, path);
 		return;
 	}
-	n = depth > REPORT_FOLDER_DEPTH ? 0 :
-		scandir(path, &names, is_visible, alphasort);
-	if (n < 0)
+	if (depth > REPORT_FOLDER_DEPTH)
+		return;
+	if (!list_folder(path, &names, &count))
 		add_fault(set, path, strerror(errno));
-	for (int i = 0; i < n; i++) {
-		char *below = xasprintf("%s/%s", path, names[i]->d_name);
+	for (size_t i = 0; i < count; i++) {
+		char *below = xasprintf("%s/%s", path, names[i]);
 
 		add_path(set, below, depth + 1);
 		free(below);

@@ -1,6 +1,6 @@
 /*
  * Adding up.  Kinds of failure are bounded per domain, names per kind; totals
- * are exact.
+ * are exact, as far as what senders claim can be added (tlsrpt_count_add()).
  */
 #include "config.h"
 
@@ -58,8 +58,8 @@ total_add(struct report_total **list, size_t *count, const char *name,
 		*t = *more;
 		return;
 	}
-	t->good += more->good;
-	t->bad += more->bad;
+	tlsrpt_count_add(&t->good, more->good);
+	tlsrpt_count_add(&t->bad, more->bad);
 	t->reports += more->reports;
 }
 
@@ -103,7 +103,7 @@ failure_add(struct report_domain *d, const struct tlsrpt_report *r,
 		t->first_s = r->start_s;
 	if (r->start_s > t->last_s)
 		t->last_s = r->start_s;
-	t->count += f->count;
+	tlsrpt_count_add(&t->count, f->count);
 	name_add(&t->hosts, f->mx_host != NULL ? f->mx_host :
 		f->receiving_ip);
 	name_add(&t->senders, sender);
@@ -121,7 +121,7 @@ result_add(struct report_domain *d, const struct tlsrpt_report *r,
 
 	for (size_t i = 0; i < result->failure_count; i++) {
 		failure_add(d, r, sender, result, &result->failures[i]);
-		told += result->failures[i].count;
+		tlsrpt_count_add(&told, result->failures[i].count);
 	}
 	if (told >= result->failed)
 		return;
@@ -154,10 +154,10 @@ report_summary_add(struct report_summary *s, const struct tlsrpt_report *r,
 	if (r->start_s > s->last_s)
 		s->last_s = r->start_s;
 	s->reports++;
-	s->good += total.good;
-	s->bad += total.bad;
-	d->good += total.good;
-	d->bad += total.bad;
+	tlsrpt_count_add(&s->good, total.good);
+	tlsrpt_count_add(&s->bad, total.bad);
+	tlsrpt_count_add(&d->good, total.good);
+	tlsrpt_count_add(&d->bad, total.bad);
 	report_day_text(r->start_s, total.day);
 	total_add(&d->days, &d->day_count, total.day, &total);
 	total.name = sender;

@@ -5,6 +5,7 @@ that somebody made on purpose."""
 import gzip
 import json
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -219,6 +220,84 @@ def _():
     tap.match("larger than 31457280 bytes", err, "sparse")
 
 
+@t.test("counts end, and do not begin anew")
+def _():
+    most = (1 << 53) - 1
+    row = [("certificate-expired", most, "mx%d" % (i % 9))
+           for i in range(2600)]
+    for n in range(2):
+        p = foreign.policy("sts", "rcpt.example", most, row)
+        p["summary"]["total-failure-session-count"] = most
+        put("most/%d.json" % n, raw(one(**{
+            "policies": [p, p, p], "report-id": "most-%d" % n})))
+    folder = os.path.join(work, "most")
+    d = json.loads(read("--json", folder)[0])
+    org = d["domains"][0]
+    for x in d, org, org["days"][0], org["senders"][0]:
+        tap.equal((x["successful"], x["failed"]), (most, most), "sums")
+    tap.equal([(f["result-type"], f["failed"]) for f in org["failures"]],
+              [("certificate-expired", most)], "failures")
+    p = subprocess.run([SMTPD_OUT, "report", "html", folder], timeout=60,
+                       stdout=subprocess.PIPE, preexec_fn=few)
+    tap.equal(p.returncode, 0, "exit")
+    heights = re.findall(rb"height:([0-9.]+)%", p.stdout)
+    tap.equal(len(heights), 2, "pieces of the bar")
+    tap.true(sum(map(float, heights)) <= 100.1, "height of the bar")
+
+
+@t.test("counts in any notation, of any size")
+def _():
+    for text in "-1", "1.5", "1e400", "9" * 30, "9007199254740993", "\"3\"", \
+            "-0.1", "[]":
+        document = raw(one()).replace(
+            b'"total-successful-session-count": 10',
+            b'"total-successful-session-count": ' + text.encode())
+        _, err = read(put("count.json", document), code=65)
+        tap.match("is not a count|JSON", err, text)
+    for text in "10.0", "1e1":
+        document = raw(one()).replace(
+            b'"total-successful-session-count": 10',
+            b'"total-successful-session-count": ' + text.encode())
+        out, _ = read(put("count.json", document))
+        tap.match("10 sessions succeeded", out, text)
+
+
+@t.test("a folder of very many files")
+def _():
+    folder = os.path.join(work, "many")
+    os.mkdir(folder)
+    # A million is the same and takes the test itself a minute.
+    for i in range(30000):
+        os.symlink("/nonexistent", os.path.join(folder, "x%06d" % i))
+    for i in range(3):
+        os.symlink(".", os.path.join(folder, "loop%d" % i))
+    started = time.monotonic()
+    _, err = read(folder, folder, code=65)
+    tap.match("too many files at once", err, "words")
+    tap.true(err.count("\n") <= 20001, "lines: %d" % err.count("\n"))
+    tap.true(time.monotonic() - started < 20, "time")
+    shutil.rmtree(folder)
+
+
+@t.test("many small files that are large inside")
+def _():
+    rows = [("certificate-expired", 1, "m" * 500, {
+        "failure-reason-code": "r" * 60, "receiving-mx-helo": "h" * 500,
+        "additional-information": "i" * 500})] * 5000
+    p = foreign.policy("sts", "rcpt.example", 1, rows)
+    p["policy"]["policy-string"] = ["s" * 4000] * 64
+    for i in range(90):
+        put("big/%03d.gz" % i, gzip.compress(raw(one(**{
+            "policies": [p], "report-id": "big-%d" % i})), 1))
+    started = time.monotonic()
+    out, err = read(os.path.join(work, "big"), code=65)
+    tap.match("too much at once", err, "words")
+    tap.equal(err.count("\n"), 1, "lines")
+    tap.match("5000 sessions|[0-9]+000 sessions", out, "what was read")
+    tap.true(time.monotonic() - started < 40, "time")
+    shutil.rmtree(os.path.join(work, "big"))
+
+
 @t.test("no text reaches the terminal as a command")
 def _():
     evil = "\x1b]0;owned\x07\x1b[2J\r\nfake line\x9b"
@@ -254,7 +333,13 @@ def _():
         put("years/%d.json" % n, raw(foreign.report(
             "Org", "rcpt.example", day,
             [foreign.policy("sts", "rcpt.example", n, [])])))
-    for folder, bars in ("far", 92), ("years", 92):
+    # No sender hides the bars of others behind a day that is to come.
+    for n in range(3):
+        put("mixed-days/%d.json" % n, raw(foreign.report(
+            "Org", "rcpt.example", ("1999-12-30", "1999-12-31",
+                                    "9999-12-31")[n],
+            [foreign.policy("sts", "rcpt.example", 7, [])])))
+    for folder, bars in ("far", 92), ("years", 92), ("mixed-days", 2):
         p = subprocess.run([SMTPD_OUT, "report", "html",
                             os.path.join(work, folder)], timeout=60,
                            stdout=subprocess.PIPE, preexec_fn=few)
