@@ -147,7 +147,7 @@ tlsrpt_doc_format(const struct tlsrpt_report *report, struct buf *out)
 
 char *
 tlsrpt_doc_id(const char *domain, int64_t day_s, unsigned part,
-	const char *submitter)
+	const char *host)
 {
 	time_t at = (time_t)day_s;
 	char day[16] = "", more[16] = "";
@@ -157,7 +157,7 @@ tlsrpt_doc_id(const char *domain, int64_t day_s, unsigned part,
 		(void)strftime(day, sizeof(day), "%Y-%m-%d", &tm);
 	if (part > 0)
 		(void)snprintf(more, sizeof(more), ".%u", part);
-	return xasprintf("%s%s.%s@%s", day, more, domain, submitter);
+	return xasprintf("%s%s.%s@%s", day, more, domain, host);
 }
 
 char *

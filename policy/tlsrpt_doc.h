@@ -38,11 +38,12 @@ bool tlsrpt_is_gzip(const void *, size_t);
 
 /*
  * Names (5.1, 5.3), owned by the caller.  The id is the same each time it is
- * made for a domain, day and part; part is 0 for the report of the whole day,
- * and counts those that are sent before the day is over.
+ * made for a domain, day and part, and another one on another host of the same
+ * submitter; part is 0 for the report of the whole day, or its rest, and counts
+ * those that are sent before the day is over.
  */
 char *tlsrpt_doc_id(const char *domain, int64_t day_s, unsigned part,
-	const char *submitter);
+	const char *host);
 /* sender!policy-domain!begin!end[!part].json.gz */
 char *tlsrpt_doc_file(const struct tlsrpt_report *, unsigned part,
 	const char *submitter);

@@ -11,6 +11,8 @@
 #include "spool/report_store.h"
 #include "spool/spool_int.h"
 
+#define DAY_S 86400
+
 void
 spool_report_clear(struct spool_report *r)
 {
@@ -181,6 +183,27 @@ spool_report_list(struct spool *s, const struct spool_report_query *query,
 		(void)str_copy(at->domain, sizeof(at->domain), last->domain);
 	}
 	return st;
+}
+
+enum status
+spool_report_range(struct spool *s, const struct spool_report *r,
+	int64_t *start_s_out, int64_t *end_s_out)
+{
+	int64_t end_s = r->day_s + DAY_S - 1, before_s = 0;
+	struct query q;
+
+	query_start(&q, s, STMT_REPORT_BEFORE);
+	query_int(&q, r->day_s);
+	query_text(&q, r->domain);
+	query_int(&q, r->part);
+	if (query_step(&q))
+		before_s = (int64_t)query_col_id(&q, 0);
+	*end_s_out = r->part > 0 && r->until_s - DAY_S < end_s ?
+		r->until_s - DAY_S : end_s;
+	*start_s_out = before_s == 0 ? r->day_s : before_s - DAY_S + 1;
+	if (*start_s_out > *end_s_out)	/* asked for in the last second */
+		*start_s_out = *end_s_out;
+	return query_end(&q);
 }
 
 static enum status

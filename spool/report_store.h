@@ -30,7 +30,8 @@ struct spool_report {
 	char domain[SPOOL_REPORT_DOMAIN_MAX];
 	unsigned part;
 	enum spool_report_state state;
-	int64_t due_s, until_s;		/* next step; given up from then on */
+	int64_t due_s, until_s;		/* next step; given up from then on:
+					 * of parts a day after their end */
 	uint32_t tries;
 	int64_t asked_ms;		/* when the operator asked for it */
 	char note[SPOOL_REPORT_NOTE_MAX];	/* what happened last */
@@ -72,6 +73,12 @@ struct spool_report_ask {
 };
 enum status spool_report_ask(struct spool *, const struct spool_report_ask *,
 	uint64_t *count_out) MUST_CHECK;
+
+/* The seconds that a row tells of, the first and the last: those of the parts
+ * of a day follow each other, and no second is in two of them (as far as there
+ * are seconds left in the day). */
+enum status spool_report_range(struct spool *, const struct spool_report *,
+	int64_t *start_s_out, int64_t *end_s_out) MUST_CHECK;
 
 /* In the order of day, domain, part, with totals, those after the given
  * position. */

@@ -282,12 +282,18 @@ static const char *const stmt_sql[STMT_COUNT] = {
 		"report_day INDEXED BY report_size",
 	[STMT_REPORT_COUNT] = "SELECT count(*) FROM report_day "
 		"WHERE day_s = ? AND part = 0",
+	[STMT_REPORT_BEFORE] = "SELECT coalesce(max(until_s), 0) FROM "
+		"report_day WHERE day_s = ?1 AND domain = ?2 AND part > 0 AND "
+		"(?3 = 0 OR part < ?3)",
 	[STMT_REPORT_ASK_PAST] = "UPDATE report_day INDEXED BY report_due "
 		"SET due_s = ?1 / 1000, tries = 0, asked_ms = ?1 "
 		"WHERE state < 2 AND (day_s < ?2 OR part > 0) "
 		"AND (?3 IS NULL OR domain = ?3) AND ?4 = ?4",
 	[STMT_REPORT_ASK_TODAY] = "UPDATE report_day SET due_s = ?1 / 1000, "
-		"asked_ms = ?1, until_s = ?4, part = 1 + (SELECT max(r.part) "
+		"asked_ms = ?1, until_s = max(?4, 1 + (SELECT "
+		"coalesce(max(r.until_s), 0) FROM report_day r WHERE "
+		"r.day_s = report_day.day_s AND r.domain = report_day.domain "
+		"AND r.part > 0)), part = 1 + (SELECT max(r.part) "
 		"FROM report_day r WHERE r.day_s = report_day.day_s AND "
 		"r.domain = report_day.domain) WHERE day_s >= ?2 AND "
 		"part = 0 AND state = 0 AND (?3 IS NULL OR domain = ?3)",

@@ -13,6 +13,7 @@
 #include "smtpd-out/mail/report_words.h"
 
 #define LINE_MAX_BYTES (TLSRPT_TEXT_MAX + 128)
+#define RANGE_MAX (REPORT_DAY_MAX + 40)
 #define DOMAIN_WORD "DOMAIN"	/* in the cures, for the policy domain */
 
 void
@@ -155,17 +156,34 @@ report_words_results(const struct tlsrpt_report *r, struct sink *out)
 				&r->results[i].failures[j]);
 }
 
+/* "2026-11-21", and of a part of that day its times. */
+static void
+put_range(const struct tlsrpt_report *r, char out[RANGE_MAX])
+{
+	time_t start = (time_t)r->start_s, end = (time_t)r->end_s;
+	struct tm from, to;
+
+	report_day_text(r->start_s, out);
+	if ((r->start_s % TLSRPT_DAY_S == 0 &&
+	    r->end_s - r->start_s == TLSRPT_DAY_S - 1) ||
+	    gmtime_r(&start, &from) == NULL || gmtime_r(&end, &to) == NULL)
+		return;
+	(void)strftime(out, RANGE_MAX, "%Y-%m-%d, %H:%M:%S", &from);
+	(void)strftime(out + strlen(out), RANGE_MAX - strlen(out),
+		" to %H:%M:%S", &to);
+}
+
 void
 report_words(const struct tlsrpt_report *r, const char *submitter,
 	struct sink *out)
 {
-	char text[TLSRPT_TEXT_MAX * 4], day[REPORT_DAY_MAX];
+	char text[TLSRPT_TEXT_MAX * 4], range[RANGE_MAX];
 
-	report_day_text(r->start_s, day);
+	put_range(r, range);
 	(void)snprintf(text, sizeof(text), "This is a report on TLS with the "
 		"mail servers of %s, as seen by %s (%s) on %s (UTC).",
 		r->domain, r->organization == NULL ? submitter :
-		r->organization, submitter, day);
+		r->organization, submitter, range);
 	sink_wrap(out, "", text);
 	sink_puts(out, "\r\n");
 	report_words_results(r, out);

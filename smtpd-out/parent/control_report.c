@@ -1,6 +1,6 @@
 /*
  * Answers `report list`, `show`, `send` and `html`: totals of days, and what
- * became of their reports.  Totals are handed on as they are stored.
+ * became of their reports.  Totals are handed on in the form of the store.
  */
 #include "config.h"
 
@@ -14,6 +14,7 @@
 #include "smtpd-out/queue/queue_report.h"
 
 #define REPORT_PAGE 10		/* with totals */
+#define REPORT_NAMES_MAX 4096	/* of organization, contact, id */
 
 static void
 set(json_t *object, const char *key, json_t *value)
@@ -80,7 +81,9 @@ row_json(struct client *c, const struct spool_report *r)
 		[SPOOL_REPORT_DONE] = "done",
 	};
 	json_t *o = json_object();
+	struct buf report;
 
+	buf_init(&report, SPOOL_REPORT_TOTALS_MAX + REPORT_NAMES_MAX);
 	set(o, "domain", control_text_json(r->domain));
 	set_int(o, "day", r->day_s);
 	set_int(o, "part", r->part);
@@ -89,7 +92,9 @@ row_json(struct client *c, const struct spool_report *r)
 	set_int(o, "tries", r->tries);
 	set(o, "note", control_text_json(r->note));
 	set(o, "targets", targets_json(c, r->row));
-	set(o, "totals", hex_json(r->totals, r->totals_len));
+	if (queue_report_encode(c->control->queue, r, &report))
+		set(o, "totals", hex_json(buf_data(&report), report.len));
+	buf_clear(&report);
 	return o;
 }
 

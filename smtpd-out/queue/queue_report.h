@@ -18,6 +18,7 @@
 #include "smtpd-out/ipc/ipc_report.h"
 
 struct queue;
+struct spool_report;
 
 #define REPORT_TOTALS_WAIT_MS 1000
 #define REPORT_FLIGHT_MAX 20	/* asked of workers at a time */
@@ -33,6 +34,11 @@ enum status queue_report_done(struct queue *, uint64_t worker, uint64_t id,
  * one, so far.  domain NULL: all.  The rows are marked with the ticket. */
 enum status queue_report_send(struct queue *, bool today, const char *domain,
 	int64_t *ticket_ms_out, uint64_t *count_out) MUST_CHECK;
+
+/* The report of a row as it is sent, in its wire form (tlsrpt.h); false when its
+ * totals are damaged. */
+bool queue_report_encode(const struct queue *, const struct spool_report *,
+	struct buf *out);
 
 struct queue_report_stats {
 	uint64_t overflow;		/* events without a place in a day */

@@ -92,7 +92,7 @@ void step_commit_all(struct queue *, struct step *const *list, size_t count);
 void step_free(struct step *);
 
 /* report_make.c: the report of a row as it is sent; false: its totals are
- * damaged. */
+ * damaged, or the spool fails. */
 struct report_made {
 	struct tlsrpt_report report;
 	unsigned part;

@@ -28,18 +28,33 @@ report_make(const struct queue *q, const struct spool_report *row,
 
 	if (!report_totals(row, r))
 		return false;
+	if (spool_report_range(q->spool, row, &r->start_s, &r->end_s) !=
+	    ST_OK) {
+		tlsrpt_report_clear(r);
+		return false;
+	}
 	out->part = row->part;
 	free(r->organization);
 	free(r->contact);
 	free(r->id);
 	r->organization = xstrdup(conf->organization);
 	r->contact = xstrdup(conf->contact);
+	/* Several hosts of ours may report for one domain, each its own. */
 	r->id = tlsrpt_doc_id(row->domain, row->day_s, row->part,
-		conf->domain);
-	/* A part ends when it was asked for. */
-	if (row->part > 0 && row->until_s - TLSRPT_DAY_S < r->end_s)
-		r->end_s = row->until_s - TLSRPT_DAY_S;
+		q->conf->hostname);
 	return true;
+}
+
+bool
+queue_report_encode(const struct queue *q, const struct spool_report *row,
+	struct buf *out)
+{
+	struct report_made made = { .part = 0 };
+	bool ok = report_make(q, row, &made) &&
+		tlsrpt_report_encode(&made.report, out) == ST_OK;
+
+	report_made_clear(&made);
+	return ok;
 }
 
 void

@@ -733,6 +733,106 @@ test_crash_totals(void **state)
 /* ---- the operator ---- */
 
 static void
+check_range(int64_t start_s, int64_t end_s)
+{
+	const struct msg_report *m = &fq_reports[fq_report_count - 1].msg;
+	struct tlsrpt_report r;
+	char err[TLSRPT_ERR_MAX];
+	struct buf json;
+
+	assert_true(fq_report_count > 0);
+	assert_int_equal(m->what, MSG_REPORT_POST);
+	buf_init(&json, TLSRPT_DOC_MAX);
+	assert_int_equal(tlsrpt_gunzip(m->body, m->body_len, &json), ST_OK);
+	assert_int_equal(tlsrpt_doc_parse(buf_data(&json), json.len, &r, err),
+		ST_OK);
+	assert_int_equal(r.start_s, start_s);
+	assert_int_equal(r.end_s, end_s);
+	tlsrpt_report_clear(&r);
+	buf_clear(&json);
+}
+
+/* What was counted until then, posted. */
+static void
+send_part(int64_t time_s)
+{
+	int64_t ticket;
+	uint64_t n;
+
+	clock_test_set(time_s * 1000);
+	count("a.example", time_s, true, 1);
+	assert_int_equal(queue_report_send(fq, true, NULL, &ticket, &n),
+		ST_OK);
+	assert_int_equal(n, 1);
+	fq_turn();
+	answer(MSG_REPORT_FOUND, NULL, "https://r.example/x");
+	fq_turn();
+}
+
+/* RFC 8460 section 4.1: the parts of a day follow each other, also two that
+ * are asked for in one second, and a part keeps its range when it goes
+ * again. */
+static void
+test_ranges(void **state)
+{
+	int64_t end_s = TODAY_S + DAY_S - 1;
+
+	(void)state;
+	send_part(TODAY_S + 36000);
+	check_range(TODAY_S, TODAY_S + 36000);
+	answer(MSG_REPORT_TAKEN, NULL, NULL);
+	send_part(TODAY_S + 36100);
+	check_range(TODAY_S + 36001, TODAY_S + 36100);
+	answer(MSG_REPORT_TAKEN, NULL, NULL);
+	send_part(TODAY_S + 36100);
+	check_range(TODAY_S + 36101, TODAY_S + 36101);
+	answer(MSG_REPORT_FAILED, NULL, NULL);
+	count("a.example", TODAY_S + 37000, true, 1);
+	assert_true(queue_flush(fq));
+	restart();
+	to_time(TODAY_S + 37000);
+	check_range(TODAY_S + 36101, TODAY_S + 36101);
+	answer(MSG_REPORT_TAKEN, NULL, NULL);
+	fq_reports_clear();
+	to_time(TODAY_S + DAY_S + 5 * 3600);
+	answer(MSG_REPORT_FOUND, NULL, "https://r.example/x");
+	check_range(TODAY_S + 36102, end_s);
+	answer(MSG_REPORT_TAKEN, NULL, NULL);
+}
+
+/* The last second of a day has room for one. */
+static void
+test_range_at_end(void **state)
+{
+	int64_t end_s = TODAY_S + DAY_S - 1;
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		send_part(end_s);
+		check_range(i == 0 ? TODAY_S : end_s, end_s);
+		answer(MSG_REPORT_TAKEN, NULL, NULL);
+	}
+}
+
+/* Two hosts that report for one domain do not give the same id. */
+static void
+test_host_in_id(void **state)
+{
+	(void)state;
+	fq_use_conf("tlsrpt { send = yes domain = \"org.example\" "
+		"from = \"pm@me.example\" }\n"
+		"dkim { domain = \"me.example\" selector = s1 "
+		"key-file = \"/k\" }\n");
+	queue_set_key(fq, key);
+	day_over("a.example", true);
+	answer(MSG_REPORT_FOUND, "tls@a.example", NULL);
+	assert_non_null(strstr(fq_job("a.example")->body,
+		"<2023-11-14.a.example@me.example>"));
+	assert_non_null(strstr(fq_job("a.example")->body,
+		"TLS-Report-Submitter: org.example"));
+}
+
+static void
 test_send_now(void **state)
 {
 	struct spool_report row;
@@ -803,6 +903,7 @@ main(void)
 		T(test_excluded), T(test_no_success), T(test_no_key),
 		T(test_answers), T(test_worker_gone), T(test_crash_mail),
 		T(test_crash_post), T(test_crash_totals), T(test_send_now),
+		T(test_ranges), T(test_range_at_end), T(test_host_in_id),
 		T(test_kept),
 	};
 
