@@ -859,6 +859,34 @@ test_report_records(void **state)
 	}
 }
 
+/* The shortest names there are, and as many rules as there may be. */
+static void
+test_short_names(void **state)
+{
+	struct msg_limit_rule *rules = xcalloc(MSG_LIMITS_MAX,
+		sizeof(rules[0]));
+	struct msg_limits msg = { .workers = 1, .rules = rules }, got;
+
+	(void)state;
+	for (size_t i = 0; i < MSG_LIMITS_MAX; i++)
+		(void)str_copy(rules[i].match, sizeof(rules[i].match),
+			i % 2 == 0 ? "x" : "t.co");
+	for (msg.count = 1; msg.count <= MSG_LIMITS_MAX; msg.count += 333) {
+		struct reader r;
+		struct buf b;
+
+		buf_init(&b, IPC_PAYLOAD_MAX);
+		assert_int_equal(msg_limits_encode(&msg, &b), ST_OK);
+		reader_init(&r, buf_data(&b), b.len);
+		assert_int_equal(msg_limits_decode(&r, &got), ST_OK);
+		assert_int_equal(got.count, msg.count);
+		assert_string_equal(got.rules[0].match, "x");
+		msg_limits_clear(&got);
+		buf_clear(&b);
+	}
+	free(rules);
+}
+
 int
 main(void)
 {
@@ -866,6 +894,7 @@ main(void)
 		cmocka_unit_test(test_report_targets),
 		cmocka_unit_test(test_report_records),
 		cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_short_names),
 		cmocka_unit_test(test_cut),
 		cmocka_unit_test(test_changed),
 		cmocka_unit_test(test_hostile_counts),
