@@ -305,38 +305,40 @@ outcome_protocol(enum outcome_stage stage, const char *host, const char *why)
 		outcome_stage_name(stage), why);
 }
 
+/* Told in reports (RFC 8460 4.3) by that name. */
+static struct outcome
+with_failure(enum tls_failure failure, struct outcome o)
+{
+	o.tls_failure = failure;
+	return o;
+}
+
 struct outcome
 outcome_tls_required(const char *host, const char *why)
 {
-	struct outcome o = local_outcome(SCOPE_HOST, STAGE_STARTTLS, 451,
+	return with_failure(TLS_FAILURE_STARTTLS,
+		local_outcome(SCOPE_HOST, STAGE_STARTTLS, 451,
 		"4.7.10", "TLS is required but %s does not give it: %s", host,
-		why);
-
-	o.tls_failure = TLS_FAILURE_STARTTLS;
-	return o;
+		why));
 }
 
 struct outcome
 outcome_tls_failed(const char *host, enum tls_failure failure,
 	const char *why)
 {
-	struct outcome o = local_outcome(SCOPE_HOST, STAGE_TLS, 451, "4.7.5",
-		"TLS with %s failed: %s", host, why);
-
-	o.tls_failure = failure;
-	return o;
+	return with_failure(failure,
+		local_outcome(SCOPE_HOST, STAGE_TLS, 451, "4.7.5",
+		"TLS with %s failed: %s", host, why));
 }
 
 /* The server demands TLS (530), and does not give it. */
 struct outcome
 outcome_tls_asked(const char *host, const char *why)
 {
-	struct outcome o = local_outcome(SCOPE_HOST, STAGE_STARTTLS, 451,
+	return with_failure(TLS_FAILURE_STARTTLS,
+		local_outcome(SCOPE_HOST, STAGE_STARTTLS, 451,
 		"4.7.0", "%s takes mail with TLS only, but TLS with it "
-		"failed: %s", host, why);
-
-	o.tls_failure = TLS_FAILURE_STARTTLS;
-	return o;
+		"failed: %s", host, why));
 }
 
 /* Never 5.7.8: the sender can do nothing about our password. */
@@ -350,55 +352,45 @@ outcome_auth(const char *host, const char *why)
 struct outcome
 outcome_tlsa_lookup(const char *host)
 {
-	struct outcome o = local_outcome(SCOPE_HOST, STAGE_POLICY, 451,
+	return with_failure(TLS_FAILURE_DNSSEC_INVALID,
+		local_outcome(SCOPE_HOST, STAGE_POLICY, 451,
 		"4.7.5", "TLSA records of %s cannot be looked up or trusted "
-		"now; DANE may be required there", host);
-
-	o.tls_failure = TLS_FAILURE_DNSSEC_INVALID;
-	return o;
+		"now; DANE may be required there", host));
 }
 
 struct outcome
 outcome_sts_mx_mismatch(const char *host, const char *domain)
 {
-	struct outcome o = local_outcome(SCOPE_HOST, STAGE_POLICY, 451,
+	return with_failure(TLS_FAILURE_VALIDATION,
+		local_outcome(SCOPE_HOST, STAGE_POLICY, 451,
 		"4.7.5", "%s is not one of the mail hosts that the MTA-STS "
-		"policy of %s names", host, domain);
-
-	o.tls_failure = TLS_FAILURE_VALIDATION;
-	return o;
+		"policy of %s names", host, domain));
 }
 
 struct outcome
 outcome_sts_no_host(const char *domain, const char *why)
 {
-	struct outcome o = local_outcome(SCOPE_DESTINATION, STAGE_POLICY, 451,
+	return with_failure(TLS_FAILURE_VALIDATION,
+		local_outcome(SCOPE_DESTINATION, STAGE_POLICY, 451,
 		"4.7.5", "the MTA-STS policy of %s names mail hosts, but DNS "
-		"without signatures leads to none: %s", domain, why);
-
-	o.tls_failure = TLS_FAILURE_VALIDATION;
-	return o;
+		"without signatures leads to none: %s", domain, why));
 }
 
 struct outcome
 outcome_sts_later(const char *domain, const char *why)
 {
-	struct outcome o = local_outcome(SCOPE_HOST, STAGE_POLICY, 451,
+	return with_failure(TLS_FAILURE_STS_FETCH,
+		local_outcome(SCOPE_HOST, STAGE_POLICY, 451,
 		"4.7.5", "it cannot be found out now whether %s has an "
-		"MTA-STS policy: %s", domain, why);
-
-	o.tls_failure = TLS_FAILURE_STS_FETCH;
-	return o;
+		"MTA-STS policy: %s", domain, why));
 }
 
 struct outcome
 outcome_dane_required(const char *host, const char *why)
 {
-	struct outcome o = local_outcome(SCOPE_HOST, STAGE_POLICY, 451,
-		"4.7.5", "a local rule demands DANE of %s, but %s", host, why);
-
-	o.tls_failure = TLS_FAILURE_DANE_REQUIRED;
-	return o;
+	return with_failure(TLS_FAILURE_DANE_REQUIRED,
+		local_outcome(SCOPE_HOST, STAGE_POLICY, 451,
+		"4.7.5", "a local rule demands DANE of %s, but %s", host, why));
 }
 
 struct outcome

@@ -89,6 +89,27 @@ qp_plain(const uint8_t *data, size_t left)
 }
 
 void
+sink_field(struct sink *out, const char *name, const char *value)
+{
+	size_t column = strlen(name) + 2;
+
+	sink_printf(out, "%s: ", name);
+	while (*value != '\0') {
+		size_t spaces = strspn(value, " ");
+		size_t word = strcspn(value + spaces, " ");
+
+		if (spaces > 0 && word > 0 && column + spaces + word > 76) {
+			sink_puts(out, "\r\n");
+			column = 0;
+		}
+		sink_put(out, value, spaces + word);
+		column += spaces + word;
+		value += spaces + word;
+	}
+	sink_puts(out, "\r\n");
+}
+
+void
 sink_quoted_printable(struct sink *s, const uint8_t *data, size_t len)
 {
 	size_t column = 0;

@@ -22,6 +22,9 @@ bool sink_is_ascii(const struct sink *);
 /* Words of text, broken at spaces near column 74, each line after `indent`;
  * CRLF. */
 void sink_wrap(struct sink *, const char *indent, const char *text);
+/* "Name: value" and CRLF (RFC 5322 2.2), folded at spaces so that a line has 76
+ * columns where it can, and never spaces alone. */
+void sink_field(struct sink *, const char *name, const char *value);
 /* RFC 2045 6.7; data has CRLF line ends. */
 void sink_quoted_printable(struct sink *, const uint8_t *data, size_t len);
 /* RFC 2045 6.8; lines of 76 columns and CRLF. */

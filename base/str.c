@@ -428,12 +428,21 @@ str_size(const char *text, uint64_t *bytes_out)
 	return ST_OK;
 }
 
-static int
-hex_value(char c)
+int
+str_hex_digit(char c)
 {
 	if (c >= '0' && c <= '9')
 		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
 	return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* RFC 3461 4: in xtext they are upper case. */
+static int
+xtext_digit(char c)
+{
+	return c >= 'a' ? -1 : str_hex_digit(c);
 }
 
 enum status
@@ -447,8 +456,8 @@ str_xtext_decode(const char *text, char *out, size_t out_bytes)
 		if (value < 33 || value > 126 || value == '=')
 			return ST_PARSE;
 		if (value == '+') {
-			int hi = hex_value(text[1]);
-			int lo = hi < 0 ? -1 : hex_value(text[2]);
+			int hi = xtext_digit(text[1]);
+			int lo = hi < 0 ? -1 : xtext_digit(text[2]);
 
 			if (lo < 0)
 				return ST_PARSE;

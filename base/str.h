@@ -63,6 +63,9 @@ enum status str_size(const char *text, uint64_t *bytes_out) MUST_CHECK;
 /* Copies with cut; returns false when it had to cut. */
 bool str_copy(char *out, size_t out_bytes, const char *text);
 
+/* 0 to 15 of either case, or -1. */
+int str_hex_digit(char);
+
 /* RFC 3461 section 4 xtext.  Decode is ST_PARSE on bad form; encode cuts
  * nothing: ST_LIMIT when out is too small. */
 enum status str_xtext_decode(const char *text, char *out, size_t out_bytes)

@@ -240,6 +240,21 @@ look_up(struct lookup *l, struct sts_fetch *f, uint16_t type)
 		l);
 }
 
+struct https *
+sts_fetch_https(struct event_base *base, const struct conf *conf)
+{
+	const struct https_settings settings = {
+		.ca_file = conf->ca_file,
+		.timeout_ms = conf->sts.fetch_ms,
+		.connect_timeout_ms = conf->timeout.connect_ms,
+		.port = conf->sts.fetch_port,
+		.allow_private = conf->sts.allow_private,
+		.flight_max = conf->sts.max_fetches,
+	};
+
+	return https_new(base, &settings);
+}
+
 struct sts_fetch *
 sts_fetch_start(const struct sts_fetch_env *env, const char *domain,
 	sts_fetch_cb *cb, void *arg)

@@ -14,8 +14,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/conf.h"
 #include "base/err.h"
 
+struct event_base;
 struct https;
 struct resolver;
 struct sts_fetch;
@@ -45,6 +47,9 @@ struct sts_fetch_result {
 	 * is known of the domain. */
 	bool local;
 };
+
+/* For requests of policies, as conf wants them; conf must outlive it. */
+struct https *sts_fetch_https(struct event_base *, const struct conf *conf);
 
 /* Frees what has not been taken. */
 void sts_fetch_result_free(struct sts_fetch_result **);

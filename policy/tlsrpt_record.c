@@ -55,16 +55,6 @@ struct uri {
 	char shown[JUDGE_SHOW_MAX];
 };
 
-static int
-hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 /* NULL, or what is wrong with the characters (RFC 3986 2). */
 static const char *
 uri_fault(const char *text, size_t len)
@@ -78,8 +68,8 @@ uri_fault(const char *text, size_t len)
 			return "has a character that must be percent-encoded";
 		if (c != '%')
 			continue;
-		if (len - i < 3 || hex_value(text[i + 1]) < 0 ||
-		    hex_value(text[i + 2]) < 0)
+		if (len - i < 3 || str_hex_digit(text[i + 1]) < 0 ||
+		    str_hex_digit(text[i + 2]) < 0)
 			return "has a \"%\" without two hex digits";
 		i += 2;
 	}
@@ -97,8 +87,8 @@ percent_decode(const char *text, size_t len)
 		char c = text[i];
 
 		if (c == '%') {
-			c = (char)(hex_value(text[i + 1]) * 16 +
-				hex_value(text[i + 2]));
+			c = (char)(str_hex_digit(text[i + 1]) * 16 +
+				str_hex_digit(text[i + 2]));
 			i += 2;
 		}
 		if (c == '\0') {

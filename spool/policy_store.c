@@ -32,12 +32,6 @@ collect(struct query *q, struct spool_host_tls *out, size_t max,
 	return q->st;
 }
 
-static int64_t
-limit_of(size_t max)
-{
-	return max > INT32_MAX ? INT32_MAX : (int64_t)max;
-}
-
 enum status
 spool_host_tls_put(struct spool *s, const struct spool_host_tls *h)
 {
@@ -95,7 +89,7 @@ spool_host_tls_list(struct spool *s, const char *after,
 
 	query_start(&q, s, STMT_HOST_TLS_LIST);
 	query_text(&q, after);
-	query_int(&q, limit_of(max));
+	query_limit(&q, max);
 	return collect(&q, out, max, count_out);
 }
 
@@ -123,7 +117,7 @@ spool_host_tls_sweep(struct spool *s, int64_t before_s, size_t keep,
 	if (st != ST_OK)
 		return st;
 	query_start(&q, s, STMT_HOST_TLS_OLDEST);
-	query_int(&q, limit_of(max));
+	query_limit(&q, max);
 	st = collect(&q, out, max, &found);
 	for (size_t i = 0; st == ST_OK && i < found; i++) {
 		if (out[i].last_s >= before_s && rows <= keep)

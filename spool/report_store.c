@@ -27,12 +27,6 @@ spool_report_clear_all(struct spool_report *rows, size_t count)
 		spool_report_clear(&rows[i]);
 }
 
-static int64_t
-limit_of(size_t max)
-{
-	return max > INT32_MAX ? INT32_MAX : (int64_t)max;
-}
-
 /* ---- reading ---- */
 
 static uint32_t
@@ -140,7 +134,7 @@ spool_report_due(struct spool *s, int64_t now_s, struct spool_report *out,
 
 	query_start(&q, s, STMT_REPORT_DUE);
 	query_int(&q, now_s);
-	query_int(&q, limit_of(max));
+	query_limit(&q, max);
 	return collect(&q, false, out, max, count_out);
 }
 
@@ -173,7 +167,7 @@ spool_report_list(struct spool *s, const struct spool_report_query *query,
 	query_int(&q, query->to_s);
 	query_text(&q, query->domain);
 	query_int(&q, query->asked_ms);
-	query_int(&q, limit_of(max));
+	query_limit(&q, max);
 	st = collect(&q, true, out, max, count_out);
 	if (*count_out > 0) {
 		const struct spool_report *last = &out[*count_out - 1];

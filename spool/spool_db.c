@@ -462,6 +462,12 @@ query_start(struct query *q, struct spool *s, enum spool_stmt which)
 }
 
 void
+query_limit(struct query *q, size_t max_rows)
+{
+	query_int(q, max_rows > INT32_MAX ? INT32_MAX : (int64_t)max_rows);
+}
+
+void
 query_int(struct query *q, int64_t value)
 {
 	int rc;

@@ -95,6 +95,7 @@ struct query {
 
 void query_start(struct query *, struct spool *, enum spool_stmt);
 void query_int(struct query *, int64_t);
+void query_limit(struct query *, size_t max_rows);	/* of LIMIT ? */
 void query_id(struct query *, uint64_t);
 void query_null(struct query *);
 void query_text(struct query *, const char *);	/* NULL is NULL */

@@ -33,12 +33,6 @@ collect(struct query *q, struct spool_delivery *out, size_t max,
 	return query_end(q);
 }
 
-static int64_t
-limit_of(size_t max)
-{
-	return max > INT64_MAX ? INT64_MAX : (int64_t)max;
-}
-
 enum status
 spool_delivery(struct spool *s, uint64_t id, struct spool_delivery *out)
 {
@@ -67,7 +61,7 @@ spool_expired(struct spool *s, int64_t now_ms, struct spool_cursor *cursor,
 	query_int(&q, now_ms);
 	query_int(&q, at.next_ms);
 	query_id(&q, at.id);
-	query_int(&q, limit_of(max));
+	query_limit(&q, max);
 	st = collect(&q, out, max, count_out);
 	if (cursor != NULL && *count_out > 0) {
 		cursor->next_ms = out[*count_out - 1].expires_ms;
@@ -87,7 +81,7 @@ spool_deliveries_after(struct spool *s, const char *destination,
 	query_start(&q, s, STMT_DELIVERIES_AFTER);
 	query_text(&q, destination);
 	query_id(&q, after_id);
-	query_int(&q, limit_of(max));
+	query_limit(&q, max);
 	return collect(&q, out, max, count_out);
 }
 
@@ -100,7 +94,7 @@ spool_deliveries_of(struct spool *s, uint64_t message_id,
 	*count_out = 0;
 	query_start(&q, s, STMT_DELIVERIES_OF);
 	query_id(&q, message_id);
-	query_int(&q, limit_of(max));
+	query_limit(&q, max);
 	return collect(&q, out, max, count_out);
 }
 

@@ -70,12 +70,6 @@ collect(struct query *q, struct spool_sts *out, size_t max,
 	return q->st;
 }
 
-static int64_t
-limit_of(size_t max)
-{
-	return max > INT32_MAX ? INT32_MAX : (int64_t)max;
-}
-
 enum status
 spool_sts_get(struct spool *s, const char *domain, struct spool_sts *out)
 {
@@ -107,7 +101,7 @@ spool_sts_list(struct spool *s, const char *after, struct spool_sts *out,
 
 	query_start(&q, s, STMT_STS_LIST);
 	query_text(&q, after);
-	query_int(&q, limit_of(max));
+	query_limit(&q, max);
 	return collect(&q, out, max, count_out);
 }
 
@@ -122,7 +116,7 @@ spool_sts_due(struct spool *s, const struct spool_sts_due *due,
 	query_int(&q, due->used_since_s);
 	query_int(&q, due->after_expires_s);
 	query_text(&q, due->after);
-	query_int(&q, limit_of(max));
+	query_limit(&q, max);
 	return collect(&q, out, max, count_out);
 }
 
@@ -223,8 +217,8 @@ sweep_excess(struct spool *s, const struct spool_sts_bounds *b,
 	query_int(&q, b->now_s);
 	query_int(&q, LARGE_BYTES);
 	query_int(&q, b->used_since_s);
-	query_int(&q, limit_of(b->keep_domains / 2));
-	query_int(&q, limit_of(max));
+	query_limit(&q, b->keep_domains / 2);
+	query_limit(&q, max);
 	while (count < max && (domains > b->keep_domains ||
 	    bytes > b->keep_bytes) && query_step(&q)) {
 		uint64_t size = query_col_id(&q, 10);
@@ -254,7 +248,7 @@ spool_sts_sweep(struct spool *s, const struct spool_sts_bounds *b,
 	query_int(&q, b->now_s);
 	/* A failure is remembered beyond its wait, so that waits grow. */
 	query_int(&q, b->now_s > DAY_S ? b->now_s - DAY_S : 0);
-	query_int(&q, limit_of(max));
+	query_limit(&q, max);
 	st = collect(&q, out, max, count_out);
 	if (st == ST_OK)
 		st = delete_all(s, out, *count_out);

@@ -81,23 +81,13 @@ settled(struct check_domain *d)
 /* ---- questions for the report ---- */
 
 static void
-take_lookup(struct check_lookup *to, const struct dns_answer *a)
-{
-	to->asked = true;
-	to->result = a->result;
-	to->security = a->security;
-	if (a->why != NULL)
-		str_sanitise(to->why, sizeof(to->why), a->why, strlen(a->why));
-}
-
-static void
 on_question(struct dns_answer *a, void *arg)
 {
 	struct question *q = arg;
 	struct check_domain *d = q->owner;
 
 	q->request = NULL;
-	take_lookup(q->lookup, a);
+	check_lookup_take(q->lookup, a);
 	if (q->take != NULL)
 		q->take(d->facts, a);
 	dns_answer_free(&a);

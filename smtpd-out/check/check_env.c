@@ -92,14 +92,6 @@ static void
 open_sts(struct check_env *env)
 {
 	const struct conf *conf = env->conf;
-	const struct https_settings settings = {
-		.ca_file = conf->ca_file,
-		.timeout_ms = conf->sts.fetch_ms,
-		.connect_timeout_ms = conf->timeout.connect_ms,
-		.port = conf->sts.fetch_port,
-		.allow_private = conf->sts.allow_private,
-		.flight_max = conf->sts.max_fetches,
-	};
 	struct check_sts_port *p = xcalloc(1, sizeof(*p));
 	const struct sts_table_port port = { .get = on_get, .save = on_save,
 		.arg = p };
@@ -109,7 +101,7 @@ open_sts(struct check_env *env)
 	STAILQ_INIT(&p->waiting);
 	p->answer_ev = event_new(env->base, -1, 0, on_answer, p);
 	env->fetch.resolver = env->resolver;
-	env->fetch.https = https_new(env->base, &settings);
+	env->fetch.https = sts_fetch_https(env->base, conf);
 	env->session.sts = sts_table_new(env->base, conf, &env->fetch, &port);
 }
 

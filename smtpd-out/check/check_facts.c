@@ -90,3 +90,13 @@ check_last_try(const struct check_host *h)
 {
 	return h->try_count > 0 ? &h->tries[h->try_count - 1] : NULL;
 }
+
+void
+check_lookup_take(struct check_lookup *to, const struct dns_answer *a)
+{
+	to->asked = true;
+	to->result = a->result;
+	to->security = a->security;
+	if (a->why != NULL)
+		str_sanitise(to->why, sizeof(to->why), a->why, strlen(a->why));
+}

@@ -38,6 +38,9 @@ struct check_lookup {
 	char why[CHECK_TEXT_MAX];	/* when LATER or not secure, or "" */
 };
 
+/* The result and its security. */
+void check_lookup_take(struct check_lookup *, const struct dns_answer *);
+
 struct check_zone {			/* a link of the DNSSEC chain */
 	char name[STR_DOMAIN_MAX];	/* "." for the root */
 	char text[CHECK_TEXT_MAX];

@@ -251,16 +251,6 @@ on_limit(evutil_socket_t fd, short what, void *arg)
 
 /* ---- policy ---- */
 
-static void
-take_lookup(struct check_lookup *to, const struct dns_answer *a)
-{
-	to->asked = true;
-	to->result = a->result;
-	to->security = a->security;
-	if (a->why != NULL)
-		str_sanitise(to->why, sizeof(to->why), a->why, strlen(a->why));
-}
-
 /* Servers turn their sets around. */
 static int
 by_numbers(const void *a, const void *b)
@@ -289,7 +279,7 @@ on_tlsa(const struct dns_answer *a, void *arg)
 	set = &h->tlsa[h->tlsa_count++];
 	memset(set, 0, sizeof(*set));
 	(void)str_copy(set->name, sizeof(set->name), a->name);
-	take_lookup(&set->lookup, a);
+	check_lookup_take(&set->lookup, a);
 	for (size_t i = 0; i < a->count && i < DEMAND_TLSA_MAX; i++) {
 		const struct dns_tlsa *from = &a->records[i].u.tlsa;
 		struct check_tlsa *to;

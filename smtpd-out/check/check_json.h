@@ -15,4 +15,8 @@ json_t *check_json(const struct check_facts *, const struct check_verdict *);
  * and how it does against the known authorities. */
 json_t *check_json_tls(const struct cert_report *);
 
+/* A text as JSON, "?" when it is not UTF-8; the empty one as null. */
+json_t *jtext(const char *);
+json_t *jtext_or_null(const char *);
+
 #endif

@@ -10,21 +10,8 @@
 
 #include "base/conf.h"
 #include "base/str.h"
+#include "smtpd-out/command/answer.h"
 #include "smtpd-out/command/cmd_limits.h"
-
-static const char *
-get_text(const json_t *o, const char *key)
-{
-	const char *text = json_string_value(json_object_get(o, key));
-
-	return text != NULL ? text : "";
-}
-
-static long long
-get_int(const json_t *o, const char *key)
-{
-	return json_integer_value(json_object_get(o, key));
-}
 
 /* ---- words ---- */
 

@@ -19,6 +19,7 @@
 #include "base/conf.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "smtpd-out/command/answer.h"
 #include "smtpd-out/command/cmd_limits.h"
 #include "smtpd-out/command/cmd_policies.h"
 #include "smtpd-out/command/cmd_queue.h"
@@ -45,20 +46,6 @@ struct view {
 };
 
 /* ---- for people ---- */
-
-static const char *
-get_text(const json_t *o, const char *key)
-{
-	const char *text = json_string_value(json_object_get(o, key));
-
-	return text != NULL ? text : "";
-}
-
-static long long
-get_int(const json_t *o, const char *key)
-{
-	return json_integer_value(json_object_get(o, key));
-}
 
 static void
 when(long long unix_s, char out[32])

@@ -11,24 +11,9 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "smtpd-out/command/submit_client.h"
 #include "smtpd-out/command/submit_send.h"
-
-static bool
-write_all(int fd, const char *bytes, size_t len)
-{
-	while (len > 0) {
-		ssize_t n = write(fd, bytes, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return false;
-		bytes += n;
-		len -= (size_t)n;
-	}
-	return true;
-}
 
 /* Moves one block; 0 at the end, -1 when either side failed. */
 static int
@@ -41,7 +26,7 @@ move(int from, int to)
 		return errno == EINTR ? 1 : -1;
 	if (n == 0)
 		return 0;
-	return write_all(to, block, (size_t)n) ? 1 : -1;
+	return fd_write_all(to, block, (size_t)n) ? 1 : -1;
 }
 
 static int

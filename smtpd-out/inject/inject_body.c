@@ -11,6 +11,7 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "base/str.h"
 #include "smtpd-out/inject/inject_body.h"
 
@@ -91,22 +92,6 @@ inject_body_wants_file(const struct inject_body *b)
 		b->pool->used_bytes > b->pool->max_bytes);
 }
 
-static bool
-write_all(int fd, const uint8_t *bytes, size_t len)
-{
-	while (len > 0) {
-		ssize_t n = write(fd, bytes, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return false;
-		bytes += n;
-		len -= (size_t)n;
-	}
-	return true;
-}
-
 static enum inject_reply
 fault_of_errno(void)
 {
@@ -125,7 +110,7 @@ flush(struct inject_body *b, size_t least)
 
 	if (b->fd < 0 || b->fault != REPLY_NONE || len < least || len == 0)
 		return;
-	if (!write_all(b->fd, buf_data(&b->mem), len)) {
+	if (!fd_write_all(b->fd, buf_data(&b->mem), len)) {
 		inject_body_fail(b, fault_of_errno());
 		return;
 	}

@@ -9,6 +9,7 @@
 #include <strings.h>
 
 #include "base/mem.h"
+#include "base/str.h"
 #include "policy/dane.h"
 #include "smtpd-out/lint/lint.h"
 
@@ -77,16 +78,6 @@ take_number(const char **pos, uint8_t *out)
 	return value <= 255;
 }
 
-static int
-hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 /* Spaces may stand anywhere in it (RFC 6698 2.2).  NULL, or the fault. */
 static const char *
 take_hex(const char *text, struct rdata *out)
@@ -95,7 +86,7 @@ take_hex(const char *text, struct rdata *out)
 
 	out->data = xcalloc(strlen(text) / 2 + 1, 1);
 	for (; *text != '\0'; text++) {
-		int value = hex_value(*text);
+		int value = str_hex_digit(*text);
 
 		if (strchr(FIELD_SPACE, *text) != NULL)
 			continue;

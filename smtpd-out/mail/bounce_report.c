@@ -12,28 +12,6 @@
 #include "base/str.h"
 #include "smtpd-out/mail/bounce_int.h"
 
-/* "Name: value", folded at spaces; never a line of spaces alone. */
-static void
-put_field(struct sink *out, const char *name, const char *value)
-{
-	size_t column = strlen(name) + 2;
-
-	sink_printf(out, "%s: ", name);
-	while (*value != '\0') {
-		size_t spaces = strspn(value, " ");
-		size_t word = strcspn(value + spaces, " ");
-
-		if (spaces > 0 && word > 0 && column + spaces + word > 76) {
-			sink_puts(out, "\r\n");
-			column = 0;
-		}
-		sink_put(out, value, spaces + word);
-		column += spaces + word;
-		value += spaces + word;
-	}
-	sink_puts(out, "\r\n");
-}
-
 static void
 put_date(struct sink *out, const char *name, int64_t unix_s)
 {
@@ -42,7 +20,7 @@ put_date(struct sink *out, const char *name, int64_t unix_s)
 	if (unix_s <= 0)
 		return;
 	str_date(unix_s, date);
-	put_field(out, name, date);
+	sink_field(out, name, date);
 }
 
 /* Text of a field: ASCII unless the notice is an international one. */
@@ -107,7 +85,7 @@ put_address(const struct bounce_input *in, const char *name,
 	else
 		put_utf8_xtext(safe, value + used,
 			sizeof(value) - (size_t)used);
-	put_field(out, name, value);
+	sink_field(out, name, value);
 }
 
 /* RFC 3461 4.2: "type;xtext", decoded; for utf-8 the form of RFC 6533 stays
@@ -139,7 +117,7 @@ put_orcpt(const struct bounce_input *in, const char *orcpt, struct sink *out)
 	field_text(in, safe, sizeof(safe), text);
 	(void)snprintf(value, sizeof(value), "%.*s; %s", (int)type, orcpt,
 		safe);
-	put_field(out, "Original-Recipient", value);
+	sink_field(out, "Original-Recipient", value);
 }
 
 /* The status code, of the class that the action needs. */
@@ -178,11 +156,11 @@ put_diagnostic(const struct bounce_input *in, const struct bounce_rcpt *r,
 
 		bounce_ascii(host, sizeof(host), r->remote_host);
 		(void)snprintf(value, sizeof(value), "dns; %s", host);
-		put_field(out, "Remote-MTA", value);
+		sink_field(out, "Remote-MTA", value);
 	}
 	(void)snprintf(value, sizeof(value), "%s; %s",
 		o->remote ? "smtp" : "X-smtpd-out", text);
-	put_field(out, "Diagnostic-Code", value);
+	sink_field(out, "Diagnostic-Code", value);
 }
 
 static void
@@ -194,9 +172,9 @@ put_rcpt_fields(const struct bounce_input *in, const struct bounce_rcpt *r,
 	sink_puts(out, "\r\n");
 	put_orcpt(in, r->rcpt->orcpt, out);
 	put_address(in, "Final-Recipient", r->rcpt->address, out);
-	put_field(out, "Action", bounce_kind_name(in->kind));
+	sink_field(out, "Action", bounce_kind_name(in->kind));
 	status_code(in, r->outcome, status);
-	put_field(out, "Status", status);
+	sink_field(out, "Status", status);
 	put_diagnostic(in, r, out);
 	put_date(out, "Last-Attempt-Date", r->last_attempt_s);
 	if (in->kind == BOUNCE_DELAYED)
@@ -212,12 +190,12 @@ bounce_report(const struct bounce_input *in, struct sink *out)
 	if (in->env->envid != NULL && str_xtext_decode(in->env->envid, text,
 	    sizeof(text)) == ST_OK) {
 		field_text(in, safe, sizeof(safe), text);
-		put_field(out, "Original-Envelope-Id", safe);
+		sink_field(out, "Original-Envelope-Id", safe);
 	}
 	(void)snprintf(text, sizeof(text), "dns; %s", in->hostname);
-	put_field(out, "Reporting-MTA", text);
+	sink_field(out, "Reporting-MTA", text);
 	str_id_format(in->env->id, id);
-	put_field(out, "X-Smtpd-Out-Queue-Id", id);
+	sink_field(out, "X-Smtpd-Out-Queue-Id", id);
 	put_date(out, "Arrival-Date", in->env->received_ms / 1000);
 	for (size_t i = 0; i < in->rcpt_count; i++)
 		put_rcpt_fields(in, &in->rcpts[i], out);

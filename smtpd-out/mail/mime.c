@@ -245,24 +245,16 @@ decode_base64(const char *text, size_t len, struct buf *out)
 	return count % 4 < 2 ? ST_OK : buf_put(out, block, count % 4 - 1);
 }
 
-static int
-hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* At a '=': how many characters of the text it stands for, and for what. */
 static size_t
 qp_escape(const char *text, size_t left, char *out, bool *any)
 {
-	*any = false;
-	if (left >= 3 && hex_digit(text[1]) >= 0 && hex_digit(text[2]) >= 0) {
-		*out = (char)(hex_digit(text[1]) * 16 + hex_digit(text[2]));
-		*any = true;
+	int high = left >= 3 ? str_hex_digit(text[1]) : -1;
+	int low = high >= 0 ? str_hex_digit(text[2]) : -1;
+
+	*any = low >= 0;
+	if (*any) {
+		*out = (char)(high * 16 + low);
 		return 3;
 	}
 	if (left >= 2 && text[1] == '\n')

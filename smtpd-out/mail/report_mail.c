@@ -48,29 +48,6 @@ input_ok(const struct report_mail *in)
 		str_is_domain(in->submitter);
 }
 
-/* "Name: word word", folded so that a line has 76 columns where it can. */
-static void
-put_field(struct sink *out, const char *name, const char *value)
-{
-	size_t column = strlen(name) + 1;
-
-	sink_printf(out, "%s:", name);
-	while (*value != '\0') {
-		size_t word = strcspn(value, " ");
-
-		if (column + 1 + word > 76 && column > strlen(name) + 1) {
-			sink_puts(out, "\r\n");
-			column = 0;
-		}
-		sink_puts(out, " ");
-		sink_put(out, value, word);
-		column += 1 + word;
-		value += word;
-		value += strspn(value, " ");
-	}
-	sink_puts(out, "\r\n");
-}
-
 static void
 put_addresses(const struct report_mail *in, struct sink *out)
 {
@@ -90,7 +67,7 @@ put_header(const struct report_mail *in, const char *boundary,
 	sink_printf(out, "Date: %s\r\nFrom: TLS reports <%s>\r\n", date,
 		in->from);
 	put_addresses(in, out);
-	put_field(out, "Subject", subject);
+	sink_field(out, "Subject", subject);
 	sink_printf(out, "Message-ID: <%s>\r\n", in->report->id);
 	sink_printf(out, "TLS-Report-Domain: %s\r\n", in->report->domain);
 	sink_printf(out, "TLS-Report-Submitter: %s\r\n", in->submitter);

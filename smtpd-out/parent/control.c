@@ -106,6 +106,18 @@ control_long(struct client *c, void (*page)(struct client *))
 	control_again(c);
 }
 
+void
+control_set(json_t *object, const char *key, json_t *value)
+{
+	(void)json_object_set_new(object, key, value);
+}
+
+void
+control_set_int(json_t *object, const char *key, int64_t value)
+{
+	control_set(object, key, json_integer((json_int_t)value));
+}
+
 /* ---- what is asked for ---- */
 
 const char *

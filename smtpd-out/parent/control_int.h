@@ -57,6 +57,9 @@ void control_end(struct client *, json_t *object, const char *error);
 void control_fail(struct client *, const char *error);
 /* A text of the request, or NULL. */
 const char *control_text_of(const json_t *request, const char *key);
+/* A value for the answer, taken over. */
+void control_set(json_t *object, const char *key, json_t *value);
+void control_set_int(json_t *object, const char *key, int64_t value);
 /* A text of whatever bytes. */
 json_t *control_text_json(const char *text);
 

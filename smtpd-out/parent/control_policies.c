@@ -20,18 +20,6 @@
 #define POLICY_PAGE 20			/* with texts */
 #define LISTS_MAX 32			/* shown of one domain */
 
-static void
-set(json_t *object, const char *key, json_t *value)
-{
-	(void)json_object_set_new(object, key, value);
-}
-
-static void
-set_int(json_t *object, const char *key, int64_t value)
-{
-	set(object, key, json_integer((json_int_t)value));
-}
-
 /* What is not UTF-8, or has a NUL, becomes ASCII. */
 static json_t *
 bytes_json(const char *bytes, size_t len)
@@ -56,22 +44,22 @@ policy_json(const struct msg_sts *m)
 {
 	json_t *o = json_object();
 
-	set(o, "domain", json_string(m->domain));
+	control_set(o, "domain", json_string(m->domain));
 	if (m->text != NULL) {
-		set(o, "id", json_string(m->id));
-		set(o, "text", bytes_json(m->text, m->text_len));
-		set_int(o, "fetched", m->fetched_s);
-		set_int(o, "expires", m->expires_s);
+		control_set(o, "id", json_string(m->id));
+		control_set(o, "text", bytes_json(m->text, m->text_len));
+		control_set_int(o, "fetched", m->fetched_s);
+		control_set_int(o, "expires", m->expires_s);
 	}
 	if (m->used_s != 0)
-		set_int(o, "used", m->used_s);
+		control_set_int(o, "used", m->used_s);
 	if (m->failures > 0) {
-		set_int(o, "failures", m->failures);
-		set_int(o, "tried", m->tried_s);
-		set_int(o, "next_try", m->next_try_s);
-		set(o, "result_type", json_string(tls_failure_name(
+		control_set_int(o, "failures", m->failures);
+		control_set_int(o, "tried", m->tried_s);
+		control_set_int(o, "next_try", m->next_try_s);
+		control_set(o, "result_type", json_string(tls_failure_name(
 			m->failure)));
-		set(o, "last_error", control_text_json(m->error));
+		control_set(o, "last_error", control_text_json(m->error));
 	}
 	return o;
 }
@@ -166,7 +154,7 @@ control_policies_show(struct client *c)
 	o = policy_json(&known);
 	lists = lists_json(c->control->queue, domain);
 	nothing = !known.found && json_array_size(lists) == 0;
-	set(o, "lists", lists);
+	control_set(o, "lists", lists);
 	msg_sts_clear(&known);
 	control_end(c, o, nothing ? "no policy is known of that domain" :
 		NULL);

@@ -16,18 +16,6 @@
 #define REPORT_PAGE 10		/* with totals */
 #define REPORT_NAMES_MAX 4096	/* of organization, contact, id */
 
-static void
-set(json_t *object, const char *key, json_t *value)
-{
-	(void)json_object_set_new(object, key, value);
-}
-
-static void
-set_int(json_t *object, const char *key, int64_t value)
-{
-	set(object, key, json_integer((json_int_t)value));
-}
-
 static json_t *
 hex_json(const uint8_t *bytes, size_t len)
 {
@@ -61,11 +49,11 @@ targets_json(struct client *c, uint64_t row)
 	for (size_t i = 0; i < count; i++) {
 		json_t *o = json_object();
 
-		set(o, "to", control_text_json(list[i].rua));
-		set(o, "state", json_string(states[list[i].state]));
-		set_int(o, "tries", list[i].tries);
-		set_int(o, "due", list[i].due_s);
-		set(o, "note", control_text_json(list[i].note));
+		control_set(o, "to", control_text_json(list[i].rua));
+		control_set(o, "state", json_string(states[list[i].state]));
+		control_set_int(o, "tries", list[i].tries);
+		control_set_int(o, "due", list[i].due_s);
+		control_set(o, "note", control_text_json(list[i].note));
 		(void)json_array_append_new(all, o);
 	}
 	free(list);
@@ -84,16 +72,16 @@ row_json(struct client *c, const struct spool_report *r)
 	struct buf report;
 
 	buf_init(&report, SPOOL_REPORT_TOTALS_MAX + REPORT_NAMES_MAX);
-	set(o, "domain", control_text_json(r->domain));
-	set_int(o, "day", r->day_s);
-	set_int(o, "part", r->part);
-	set(o, "state", json_string(states[r->state]));
-	set_int(o, "due", r->due_s);
-	set_int(o, "tries", r->tries);
-	set(o, "note", control_text_json(r->note));
-	set(o, "targets", targets_json(c, r->row));
+	control_set(o, "domain", control_text_json(r->domain));
+	control_set_int(o, "day", r->day_s);
+	control_set_int(o, "part", r->part);
+	control_set(o, "state", json_string(states[r->state]));
+	control_set_int(o, "due", r->due_s);
+	control_set_int(o, "tries", r->tries);
+	control_set(o, "note", control_text_json(r->note));
+	control_set(o, "targets", targets_json(c, r->row));
 	if (queue_report_encode(c->control->queue, r, &report))
-		set(o, "totals", hex_json(buf_data(&report), report.len));
+		control_set(o, "totals", hex_json(buf_data(&report), report.len));
 	buf_clear(&report);
 	return o;
 }

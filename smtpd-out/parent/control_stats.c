@@ -17,18 +17,12 @@
 #define TOP 20
 
 static void
-set_int(json_t *o, const char *key, long long value)
-{
-	(void)json_object_set_new(o, key, json_integer(value));
-}
-
-static void
 set_bounds(json_t *o, const struct conf_bounds *b)
 {
 	char rate[48], time[32];
 
-	set_int(o, "connections", b->connections);
-	set_int(o, "recipients", b->recipients);
+	control_set_int(o, "connections", b->connections);
+	control_set_int(o, "recipients", b->recipients);
 	if (b->rate.per_ms % 1000 == 0)
 		(void)snprintf(time, sizeof(time), "%llds",
 			(long long)b->rate.per_ms / 1000);
@@ -36,7 +30,7 @@ set_bounds(json_t *o, const struct conf_bounds *b)
 		(void)snprintf(time, sizeof(time), "%lldms",
 			(long long)b->rate.per_ms);
 	(void)snprintf(rate, sizeof(rate), "%u/%s", b->rate.count, time);
-	(void)json_object_set_new(o, "rate", json_string(b->rate.count == 0 ?
+	control_set(o, "rate", json_string(b->rate.count == 0 ?
 		"" : rate));
 }
 
@@ -50,10 +44,10 @@ destination_json(struct queue *queue, const struct spool_dest_stats *s)
 		(json_int_t)(s->oldest_received_ms / 1000));
 
 	queue_dest(queue, s->destination, &d);
-	set_int(o, "active", (long long)d.active);
-	(void)json_object_set_new(o, "paused", json_boolean(d.paused));
-	set_int(o, "hold_until", d.hold_until_ms / 1000);
-	(void)json_object_set_new(o, "reason", control_text_json(d.why));
+	control_set_int(o, "active", (long long)d.active);
+	control_set(o, "paused", json_boolean(d.paused));
+	control_set_int(o, "hold_until", d.hold_until_ms / 1000);
+	control_set(o, "reason", control_text_json(d.why));
 	set_bounds(o, &d.bounds);
 	return o;
 }
@@ -127,15 +121,15 @@ set_queue(json_t *o, struct queue *queue)
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-		set_int(o, rows[i].key, (long long)rows[i].value);
+		control_set_int(o, rows[i].key, (long long)rows[i].value);
 	turn_worst(&worst);
-	set_int(o, "worst_turn_us", worst.us);
-	(void)json_object_set_new(o, "worst_turn_in", json_string(worst.what));
-	set_int(o, "slow_turns", (long long)worst.slow);
-	set_int(o, "worst_turn_cpu_us", worst.cpu_us);
-	(void)json_object_set_new(o, "worst_turn_cpu_in",
+	control_set_int(o, "worst_turn_us", worst.us);
+	control_set(o, "worst_turn_in", json_string(worst.what));
+	control_set_int(o, "slow_turns", (long long)worst.slow);
+	control_set_int(o, "worst_turn_cpu_us", worst.cpu_us);
+	control_set(o, "worst_turn_cpu_in",
 		json_string(worst.cpu_what));
-	set_int(o, "slow_turns_cpu", (long long)worst.cpu_slow);
+	control_set_int(o, "slow_turns_cpu", (long long)worst.cpu_slow);
 }
 
 void
@@ -157,8 +151,8 @@ control_stats(struct client *c)
 		"bytes", (json_int_t)s.bytes,
 		"oldest", (json_int_t)(s.oldest_received_ms / 1000));
 	set_queue(o, control->queue);
-	(void)json_object_set_new(o, "paused", rules(control->queue, true));
-	(void)json_object_set_new(o, "destinations", destinations(c));
+	control_set(o, "paused", rules(control->queue, true));
+	control_set(o, "destinations", destinations(c));
 	control_end(c, o, NULL);
 }
 

@@ -229,20 +229,6 @@ starttls_text(const struct starttls_report *r,
 /* ---- for programs ---- */
 
 static json_t *
-text(const char *t)
-{
-	json_t *value = json_string(t);
-
-	return value != NULL ? value : json_string("?");
-}
-
-static json_t *
-text_or_null(const char *t)
-{
-	return t[0] == '\0' ? json_null() : text(t);
-}
-
-static json_t *
 milliseconds(int64_t ms)
 {
 	return ms < 0 ? json_null() : json_integer((json_int_t)ms);
@@ -257,7 +243,7 @@ list(const struct starttls_facts *f, const struct starttls_list *l)
 		return json_null();
 	a = json_array();
 	for (size_t i = 0; i < l->count; i++)
-		(void)json_array_append_new(a, text(l->words[i]));
+		(void)json_array_append_new(a, jtext(l->words[i]));
 	return a;
 }
 
@@ -275,7 +261,7 @@ tlsa(const struct starttls_place *p)
 			t->selector, "matching", t->matching, "data", data,
 			"usable", t->fault == DANE_USABLE, "why", t->fault ==
 			DANE_USABLE ? json_null() :
-			text(dane_fault_text(t->fault)), "matches",
+			jtext(dane_fault_text(t->fault)), "matches",
 			t->matched < 0 ? json_null() :
 			json_integer(t->matched)));
 		free(data);
@@ -289,7 +275,7 @@ notes(const struct starttls_facts *f)
 	json_t *a = json_array();
 
 	for (size_t i = 0; f != NULL && i < f->note_count; i++)
-		(void)json_array_append_new(a, text(f->notes[i]));
+		(void)json_array_append_new(a, jtext(f->notes[i]));
 	return a;
 }
 
@@ -297,7 +283,7 @@ static json_t *
 srv(const struct starttls_place *p)
 {
 	return !p->srv ? json_null() : json_pack("{s:o, s:i, s:s}", "target",
-		text(p->server), "port", (int)p->port, "dnssec",
+		jtext(p->server), "port", (int)p->port, "dnssec",
 		dns_security_name(p->srv_security));
 }
 
@@ -310,21 +296,21 @@ starttls_json(const struct starttls_report *r)
 	return json_pack("{s:o, s:s, s:s, s:b, s:o, s:o, s:o, s:o, s:i, s:o, "
 		"s:s, s:o, s:o, s:o, s:b, s:o, s:o, s:b, s:o, s:o, s:o, "
 		"s:{s:o, s:o, s:o}}",
-		"target", text(r->request->text),
+		"target", jtext(r->request->text),
 		"protocol", r->request->row->name,
 		"verdict", starttls_result_name(r->result),
 		"verified", r->verified && r->result == STARTTLS_OK,
-		"reason", text(sentence(r)),
-		"next", text_or_null(advice[r->result]),
-		"resolver", text_or_null(r->resolver),
-		"host", text(p->server),
+		"reason", jtext(sentence(r)),
+		"next", jtext_or_null(advice[r->result]),
+		"resolver", jtext_or_null(r->resolver),
+		"host", jtext(p->server),
 		"port", (int)p->port,
 		"srv", srv(p),
 		"dnssec", dns_security_name(p->security),
-		"ip", text_or_null(r->ip),
+		"ip", jtext_or_null(r->ip),
 		"stage", f == NULL ? json_null() :
-		text(starttls_stage_name(f->stage)),
-		"greeting", f == NULL ? json_null() : text_or_null(
+		jtext(starttls_stage_name(f->stage)),
+		"greeting", f == NULL ? json_null() : jtext_or_null(
 		f->greeting),
 		"offered", f != NULL && f->offered,
 		"capabilities", list(f, f == NULL ? NULL : &f->before),

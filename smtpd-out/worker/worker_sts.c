@@ -65,14 +65,6 @@ struct worker_sts *
 worker_sts_new(struct event_base *base, const struct conf *conf,
 	struct resolver *resolver, struct ipc *ipc)
 {
-	const struct https_settings settings = {
-		.ca_file = conf->ca_file,
-		.timeout_ms = conf->sts.fetch_ms,
-		.connect_timeout_ms = conf->timeout.connect_ms,
-		.port = conf->sts.fetch_port,
-		.allow_private = conf->sts.allow_private,
-		.flight_max = conf->sts.max_fetches,
-	};
 	struct sts_fetch_env env = { .resolver = resolver };
 	struct sts_table_port port = { .get = on_get, .save = on_save };
 	struct worker_sts *s;
@@ -81,7 +73,7 @@ worker_sts_new(struct event_base *base, const struct conf *conf,
 		return NULL;
 	s = xcalloc(1, sizeof(*s));
 	s->ipc = ipc;
-	s->https = https_new(base, &settings);
+	s->https = sts_fetch_https(base, conf);
 	env.https = s->https;
 	port.arg = s;
 	s->table = sts_table_new(base, conf, &env, &port);
