@@ -5,6 +5,8 @@
 #define SMTPD_OUT_ANSWER_H
 
 #include <jansson.h>
+#include <stdio.h>
+#include <time.h>
 
 /* "" without such a text. */
 static inline const char *
@@ -20,6 +22,18 @@ static inline long long
 get_int(const json_t *line, const char *key)
 {
 	return json_integer_value(json_object_get(line, key));
+}
+
+/* Seconds as local time; "-" without any. */
+static inline void
+get_time(const json_t *line, const char *key, char out[32])
+{
+	time_t t = (time_t)get_int(line, key);
+	struct tm tm;
+
+	if (t == 0 || localtime_r(&t, &tm) == NULL ||
+	    strftime(out, 32, "%Y-%m-%d %H:%M:%S", &tm) == 0)
+		(void)snprintf(out, 32, "-");
 }
 
 #endif

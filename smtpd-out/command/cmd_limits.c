@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/conf.h"
 #include "base/str.h"
@@ -131,16 +130,6 @@ limits_list(const json_t *o)
 }
 
 static void
-when(long long unix_s, char out[32])
-{
-	time_t t = (time_t)unix_s;
-	struct tm tm;
-
-	(void)localtime_r(&t, &tm);
-	(void)strftime(out, 32, "%Y-%m-%d %H:%M:%S", &tm);
-}
-
-static void
 print_destination(const json_t *o)
 {
 	char until[32];
@@ -151,7 +140,7 @@ print_destination(const json_t *o)
 	if (json_is_true(json_object_get(o, "paused")))
 		(void)printf("  paused");
 	if (get_int(o, "hold_until") > 0) {
-		when(get_int(o, "hold_until"), until);
+		get_time(o, "hold_until", until);
 		(void)printf("  waits until %s (%s)", until,
 			get_text(o, "reason"));
 	}
@@ -172,7 +161,7 @@ limits_stats(const json_t *o)
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
 		(void)printf("%-12s %12lld\n", keys[i], get_int(o, keys[i]));
 	if (get_int(o, "oldest") > 0) {
-		when(get_int(o, "oldest"), oldest);
+		get_time(o, "oldest", oldest);
 		(void)printf("%-12s %s\n", "oldest", oldest);
 	}
 	(void)printf("%-12s %9.1f ms (%s), %lld above 100 ms\n",

@@ -97,17 +97,6 @@ policies_amend_row(json_t *o)
 
 /* ---- for people ---- */
 
-static void
-when(const json_t *o, const char *key, char out[32])
-{
-	time_t t = (time_t)get_int(o, key);
-	struct tm tm;
-
-	(void)str_copy(out, 32, "-");
-	if (t != 0 && localtime_r(&t, &tm) != NULL)
-		(void)strftime(out, 32, "%Y-%m-%d %H:%M:%S", &tm);
-}
-
 static const char *
 mode_of(const json_t *o)
 {
@@ -121,7 +110,7 @@ policies_line(const json_t *o)
 {
 	char expires[32];
 
-	when(o, "expires", expires);
+	get_time(o, "expires", expires);
 	(void)printf("%-36s %-10s expires %s", get_text(o, "domain"),
 		mode_of(o), expires);
 	if (get_int(o, "failures") > 0)
@@ -152,7 +141,7 @@ print_time(const json_t *o, const char *key, const char *name)
 
 	if (get_int(o, key) == 0)
 		return;
-	when(o, key, text);
+	get_time(o, key, text);
 	(void)printf("%-12s %s\n", name, text);
 }
 
@@ -178,7 +167,7 @@ print_list(const json_t *list)
 {
 	char expires[32];
 
-	when(list, "expires", expires);
+	get_time(list, "expires", expires);
 	(void)printf("\nlist         %s\nmode         %s\n",
 		get_text(list, "file"), get_text(list, "mode"));
 	print_mx("mx", json_object_get(list, "mx"));

@@ -13,7 +13,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sysexits.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/conf.h"
@@ -48,16 +47,6 @@ struct view {
 /* ---- for people ---- */
 
 static void
-when(long long unix_s, char out[32])
-{
-	time_t t = (time_t)unix_s;
-	struct tm tm;
-
-	(void)localtime_r(&t, &tm);
-	(void)strftime(out, 32, "%Y-%m-%d %H:%M:%S", &tm);
-}
-
-static void
 line_list(const json_t *o)
 {
 	static char last[STR_ID_MAX];
@@ -65,7 +54,7 @@ line_list(const json_t *o)
 	char arrived[32];
 
 	if (strcmp(id, last) != 0) {
-		when(get_int(o, "arrived"), arrived);
+		get_time(o, "arrived", arrived);
 		(void)printf("%s %s %8lld  from <%s>\n", id, arrived,
 			get_int(o, "size"), get_text(o, "sender"));
 		(void)str_copy(last, sizeof(last), id);
@@ -98,9 +87,9 @@ line_show(const json_t *o)
 {
 	char arrived[32], next[32], expires[32];
 
-	when(get_int(o, "arrived"), arrived);
-	when(get_int(o, "next"), next);
-	when(get_int(o, "expires"), expires);
+	get_time(o, "arrived", arrived);
+	get_time(o, "next", next);
+	get_time(o, "expires", expires);
 	(void)printf("id           %s\nfrom         <%s>\nto           <%s>\n"
 		"destination  %s\nstate        %s\nsize         %lld\n"
 		"demand       %s\n"
@@ -113,7 +102,7 @@ line_show(const json_t *o)
 		get_text(o, "reason")[0] != '\0' ?
 		get_text(o, "reason") : "not tried yet");
 	if (get_int(o, "hold_until") > 0) {
-		when(get_int(o, "hold_until"), next);
+		get_time(o, "hold_until", next);
 		(void)printf("waits until  %s: its destination is down (%s)"
 			"\n", next, get_text(o, "hold_reason"));
 	}
@@ -144,7 +133,7 @@ line_tls(const json_t *o)
 {
 	char last[32];
 
-	when(get_int(o, "last"), last);
+	get_time(o, "last", last);
 	(void)printf("%-40s %-10s %s\n", get_text(o, "host"),
 		get_text(o, "tls"), last);
 }
