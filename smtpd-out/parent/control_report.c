@@ -81,7 +81,8 @@ row_json(struct client *c, const struct spool_report *r)
 	control_set(o, "note", control_text_json(r->note));
 	control_set(o, "targets", targets_json(c, r->row));
 	if (queue_report_encode(c->control->queue, r, &report))
-		control_set(o, "totals", hex_json(buf_data(&report), report.len));
+		control_set(o, "totals", hex_json(buf_data(&report),
+			report.len));
 	buf_clear(&report);
 	return o;
 }

@@ -35,8 +35,8 @@ enum status queue_report_done(struct queue *, uint64_t worker, uint64_t id,
 enum status queue_report_send(struct queue *, bool today, const char *domain,
 	int64_t *ticket_ms_out, uint64_t *count_out) MUST_CHECK;
 
-/* The report of a row as it is sent, in its wire form (tlsrpt.h); false when its
- * totals are damaged. */
+/* The report of a row as it is sent, in its wire form (tlsrpt.h); false when
+ * its totals are damaged. */
 bool queue_report_encode(const struct queue *, const struct spool_report *,
 	struct buf *out);
 
