@@ -35,7 +35,8 @@ enum envelope_flag {
 	ENVELOPE_SMTPUTF8 = 2,		/* RFC 6531 */
 	ENVELOPE_REQUIRETLS = 4,	/* RFC 8689 section 2 */
 	ENVELOPE_TLS_OPTIONAL = 8,	/* RFC 8689 "TLS-Required: No" */
-	ENVELOPE_BOUNCE = 16		/* a notice of our own */
+	ENVELOPE_BOUNCE = 16,		/* a notice of our own */
+	ENVELOPE_REPORT = 32		/* a report of ours on TLS (RFC 8460) */
 };
 
 struct envelope_rcpt {

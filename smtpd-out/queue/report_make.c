@@ -95,7 +95,7 @@ make_envelope(const struct queue *q, const char *const *to, size_t count)
 {
 	struct envelope *env = envelope_new(q->conf->tlsrpt.from);
 
-	env->flags = ENVELOPE_TLS_OPTIONAL;
+	env->flags = ENVELOPE_TLS_OPTIONAL | ENVELOPE_REPORT;
 	env->origin = xstrdup("tls-report");
 	env->received_ms = clock_wall_ms();
 	for (size_t i = 0; i < count; i++) {

@@ -414,6 +414,7 @@ delivery_connect(struct delivery *d)
 	need->demand = NULL;
 	need->tlsa = NULL;
 	l->message = delivery_message(d);
+	l->report = delivery_is_report(d);
 	l->fresh_until_ms = need->fresh_until_ms;
 	l->idle_ev = event_new(dest->all->env->base, -1, 0, on_idle, l);
 	TAILQ_INSERT_TAIL(&dest->links, l, link);
@@ -576,6 +577,12 @@ enum policy_message
 delivery_message(const struct delivery *d)
 {
 	return policy_message(d->job.env->flags);
+}
+
+bool
+delivery_is_report(const struct delivery *d)
+{
+	return (d->job.env->flags & ENVELOPE_REPORT) != 0;
 }
 
 void

@@ -84,6 +84,7 @@ struct link {
 	struct tlsa_seen *tlsa;		/* NULL: none */
 	enum policy_message message;	/* by messages of this kind alone */
 	int64_t fresh_until_ms;		/* monotonic; no new job after it */
+	bool report;			/* made for a report of ours on TLS */
 	bool fallback;			/* in the clear: TLS failed before */
 	bool noted;			/* see tls_note.h */
 	bool reused;			/* job came to an open session */
@@ -152,6 +153,8 @@ void delivery_drop(struct delivery *);
  * among messages that demand the same: a job must never travel on one that was
  * made under less (RFC 8689 section 4.2.1). */
 enum policy_message delivery_message(const struct delivery *);
+/* A report of ours on TLS, which is not reported on (RFC 8460 section 3). */
+bool delivery_is_report(const struct delivery *);
 
 /* delivery_sts.c */
 void delivery_sts_start(struct delivery *);

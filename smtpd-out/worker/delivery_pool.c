@@ -402,6 +402,7 @@ pool_adopt(struct link *l, struct delivery *d)
 		log_debug("session-shared", "mx", l->at->name, "destination",
 			l->dest->name, NULL);
 		l->noted = false;
+		l->report = delivery_is_report(d);
 	}
 	delivery_attach(l, d);
 	link_note(l, NULL);

@@ -110,7 +110,7 @@ link_note(struct link *l, const struct outcome *why)
 		.why = why,
 		.sts = l->sts,
 		.tlsa = l->tlsa,
-		.message = l->message,
+		.report = l->report,
 		.fallback = l->fallback,
 	};
 
@@ -132,7 +132,7 @@ delivery_note_skipped(const struct delivery *d, const char *host,
 		.why = &result->why,
 		.sts = d->sts,
 		.tlsa = result->tlsa,
-		.message = delivery_message(d),
+		.report = delivery_is_report(d),
 	};
 
 	note(d->dest->all, &n);

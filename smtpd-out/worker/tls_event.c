@@ -54,8 +54,7 @@ wanted(const struct conf *conf, const struct tls_note *n)
 	const struct conf_destination *rule = conf_destination(conf,
 		n->destination);
 
-	if (n->message == POLICY_MESSAGE_OPTIONAL || n->fallback ||
-	    !str_is_domain(n->destination) ||
+	if (n->report || n->fallback || !str_is_domain(n->destination) ||
 	    (rule != NULL && rule->relay_host != NULL))
 		return false;
 	return n->demand == NULL || n->demand->level != DEMAND_NONE;

@@ -8,10 +8,12 @@
  *		could not be had
  * no-policy-found	neither
  *
- * Nothing is told of sessions whose message wanted no policy ("TLS-Required:
- * No", RFC 8689: reports themselves travel so), of relays that a rule names, of
- * address literals, and of clear text by our own choice.  Mail that goes on in
- * clear text after TLS failed is one session with the one that failed.
+ * A session for mail that wants no policy ("TLS-Required: No", RFC 8689) is one
+ * without: none is looked for, and 4.2 counts by the policy that was applied.
+ * Nothing is told of the sessions of our own reports (section 3), of relays
+ * that a rule names, of address literals, and of clear text by our own choice.
+ * Mail that goes on in clear text after TLS failed is one session with the one
+ * that failed.
  */
 #ifndef SMTPD_OUT_TLS_EVENT_H
 #define SMTPD_OUT_TLS_EVENT_H

@@ -33,7 +33,7 @@ struct tls_note {
 	 * asked for.  Its failure tells of policies that could not be had. */
 	const struct sts_view *sts;
 	const struct tlsa_seen *tlsa;	/* NULL: none, or not asked for */
-	enum policy_message message;
+	bool report;			/* for a report of ours */
 	bool fallback;
 };
 

@@ -83,6 +83,11 @@ web.policy("badfile.test", "version: STSv1\nmode: enforce\n")
 # Both policies in one session, and both met.
 net.dns.domain("both.test", sts(GOOD4) + [tlsa(3, 1, 1, good[0]), RUA])
 web.serve("both.test", policy("testing", "mx.both.test"))
+net.dns.domain("optional.test", sts(SELF4) + [
+    lab_report.record("mailto:tls@reports.test")], signed=False)
+web.serve("optional.test", policy("enforce", "mx.optional.test"))
+net.dns.domain("optclear.test", one(CLEAR4) + [
+    lab_report.record("mailto:tls@reports.test")], signed=False)
 net.dns.domain("broken.test", None)
 net.dns.domain("reports.test", one(GOOD4, RUA), signed=False)
 net.dns.domain("sender.test", one(GOOD4), signed=False)
@@ -105,7 +110,7 @@ odd = lab_sts.OddHost(net, ODD4, {"webcert.test": lab_sts.respond("")},
                       cert=net.ca.cert("mta-sts.elsewhere.test"))
 sink = lab_report.Sink(net, SINK4, HOST)
 WAYS = ("excluded", "norecord", "malformed", "ftp", "later", "crash",
-        "private", "off", "mailcrash", "good")
+        "private", "off", "mailcrash", "good", "optional", "optclear")
 postfix = lab_mta.Postfix(net, [SENDER, "tls@reports.test",
                                 *("ann@" + d for d in (*TABLE, "both.test")),
                                 *("ann@%s.test" % d for d in WAYS)])
@@ -302,6 +307,29 @@ def _():
         tap.equal((row["state"], row["targets"]), ("done", []), name)
         tap.match(why, row["note"], "note of " + name)
     tap.equal(mailed("excluded.test"), [], "mail")
+
+
+@t.test("TLS-Required: No: a session without a policy, and it counts")
+def _():
+    for domain, ended, want in (
+            ("optional.test", "encrypted", {}),
+            ("optclear.test", "clear", {("no-policy-found", STARTTLS): 1})):
+        to = "ann@" + domain
+        daemon.send(SENDER, to, "Subject: x\nTLS-Required: No\n\nx\n")
+        line = net.wait("a result", lambda: daemon.deliveries(to=to))[0]
+        tap.equal(line["status"], "sent", "status")
+        row = send(domain)
+        tap.equal(row["sessions"][ended], 1, "sessions of " + domain)
+        net.wait("the report", lambda: mailed(domain), 30)
+        (_, doc), = mailed(domain)
+        tap.equal([p["policy"]["policy-type"] for p in doc["policies"]],
+                  ["no-policy-found"], "policies of " + domain)
+        tap.equal({k: v["failed-session-count"]
+                   for k, v in lab_report.failures(doc).items()}, want,
+                  "failures of " + domain)
+    time.sleep(1.5)		# nor do these mails count themselves
+    tap.equal([r for r in report("list") if r["domain"] == "reports.test"],
+              [], "counted")
 
 
 @t.test("what the server refuses is tried again, with the same id")

@@ -190,7 +190,7 @@ static const struct fault_case {
 	bool ok;
 } fault_cases[] = {
 	{ "", "a@y.example", "y.example", NULL, 0, 0, 0, true },
-	{ "", "a@y.example", "y.example", NULL, 2, 31, 15, true },
+	{ "", "a@y.example", "y.example", NULL, 2, 63, 15, true },
 	{ NULL, "a@y.example", "y.example", NULL, 0, 0, 0, false },
 	{ "", NULL, "y.example", NULL, 0, 0, 0, false },
 	{ "", "a@y.example", NULL, NULL, 0, 0, 0, false },
@@ -206,7 +206,7 @@ static const struct fault_case {
 	{ "", "a@y.example", "[a b]", NULL, 0, 0, 0, false },
 	{ "", "a@y.example", "y.example", NULL, 3, 0, 0, false },
 	{ "", "a@y.example", "y.example", NULL, 255, 0, 0, false },
-	{ "", "a@y.example", "y.example", NULL, 0, 32, 0, false },
+	{ "", "a@y.example", "y.example", NULL, 0, 64, 0, false },
 	{ "", "a@y.example", "y.example", NULL, 0, 0, 16, false },
 	{ "s\r\nDATA@x", "a@y.example", "y.example", NULL, 0, 0, 0, false },
 	{ "", "a\r\nDATA@y.example", "y.example", NULL, 0, 0, 0, false },

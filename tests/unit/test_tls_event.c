@@ -351,7 +351,7 @@ test_untold(void **state)
 	struct story *s = up(DEMAND_MAY, WHY_TLS_OPTIONAL);
 
 	(void)state;
-	s->note.message = POLICY_MESSAGE_OPTIONAL;	/* our own reports */
+	s->note.report = true;			/* our own reports */
 	check(s, "");
 	s = up(DEMAND_NONE, WHY_LOCAL);		/* our own choice */
 	s->info.tls_active = false;
@@ -362,6 +362,22 @@ test_untold(void **state)
 	s = up(DEMAND_MAY, WHY_DEFAULT);
 	s->note.destination = "[192.0.2.1]";
 	check(s, "");
+}
+
+/* "TLS-Required: No": no policy was applied, the session is one all the same. */
+static void
+test_optional(void **state)
+{
+	struct story *s;
+
+	(void)state;
+	check(up(DEMAND_MAY, WHY_TLS_OPTIONAL), NONE "none - encrypted");
+	s = up(DEMAND_MAY, WHY_TLS_OPTIONAL);
+	s->info.tls_active = false;
+	check(s, NONE "starttls-not-supported starttls-missing clear");
+	check(failed(DEMAND_MAY, WHY_TLS_OPTIONAL, tls_failed(
+		TLS_FAILURE_VALIDATION, "x")),
+		NONE "validation-failure tls-handshake clear");
 }
 
 /* RFC 8460 section 4.4: the policy as found. */
@@ -460,7 +476,7 @@ main(void)
 		cmocka_unit_test(test_certificates),
 		cmocka_unit_test(test_clear), cmocka_unit_test(test_dane),
 		cmocka_unit_test(test_sts), cmocka_unit_test(test_untold),
-		cmocka_unit_test(test_policy),
+		cmocka_unit_test(test_optional), cmocka_unit_test(test_policy),
 		cmocka_unit_test(test_collected),
 	};
 
