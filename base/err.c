@@ -341,6 +341,16 @@ outcome_tls_asked(const char *host, const char *why)
 		"failed: %s", host, why));
 }
 
+/* Never final, whatever the code: anybody on the way could say it. */
+struct outcome
+outcome_unproven(enum outcome_stage stage, const char *host, int code,
+	const char *text)
+{
+	return local_outcome(SCOPE_HOST, stage, 451, "4.7.0",
+		"%s turns us away before TLS can prove who it is: %d %s",
+		host, code, text);
+}
+
 /* Never 5.7.8: the sender can do nothing about our password. */
 struct outcome
 outcome_auth(const char *host, const char *why)

@@ -131,6 +131,9 @@ struct outcome outcome_tls_required(const char *host, const char *why);
 struct outcome outcome_tls_failed(const char *host, enum tls_failure,
 	const char *why);
 struct outcome outcome_tls_asked(const char *host, const char *why);
+/* A refusal by who has not proven yet to be the host that it must be. */
+struct outcome outcome_unproven(enum outcome_stage stage, const char *host,
+	int code, const char *text);
 struct outcome outcome_auth(const char *host, const char *why);
 struct outcome outcome_tlsa_lookup(const char *host);
 /* MTA-STS (RFC 8461): the policy of the domain does not name the host; it names

@@ -150,11 +150,21 @@ session_enter_helo(struct session *s)
 	session_say(s, SMTP_VERB_HELO, s->env.conf->hostname);
 }
 
-/* Greeting, EHLO or HELO refused: another host may be better. */
+/* Greeting, EHLO or HELO refused: another host may be better.  Where a host must
+ * be verified no mail goes back for what is said before it is: else whoever is
+ * in the middle could have protected mail returned. */
 enum session_state
 session_step_turned_away(struct session *s)
 {
+	char text[OUTCOME_TEXT_MAX];
+
 	s->why = smtp_reply_outcome(&s->reply, SCOPE_HOST, stage_of(s));
+	if (s->why.verdict == VERDICT_NEVER && !s->info.tls_active &&
+	    demand_verifies(s->demand)) {
+		smtp_reply_text(&s->reply, text, sizeof(text));
+		s->why = outcome_unproven(stage_of(s), s->info.host,
+			s->reply.code, text);
+	}
 	return SESSION_QUIT;
 }
 

@@ -262,11 +262,17 @@ route_outcome(const struct route *route, const char *destination,
 	const struct sts_view *sts)
 {
 	const struct outcome *o = &route->outcome;
+	struct outcome later;
 
-	if (o->verdict != VERDICT_NEVER || route->proven ||
-	    !sts_view_enforces(sts))
+	if (o->verdict != VERDICT_NEVER || route->proven || sts == NULL)
 		return *o;
-	return outcome_sts_no_host(destination, o->text);
+	if (sts->what == STS_VIEW_DEFER) {
+		later = sts->later;
+		later.scope = SCOPE_DESTINATION;
+		return later;
+	}
+	return sts_view_enforces(sts) ?
+		outcome_sts_no_host(destination, o->text) : *o;
 }
 
 void

@@ -42,7 +42,7 @@ struct route {
 
 /* Why there is no host, for a destination with that MTA-STS policy (NULL: not
  * asked for): whoever forges DNS must not have mail returned that an enforced
- * policy protects. */
+ * policy protects, or may protect. */
 struct outcome route_outcome(const struct route *, const char *destination,
 	const struct sts_view *);
 

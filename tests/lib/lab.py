@@ -108,8 +108,8 @@ class Ca:
     EC = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
 
     def cert(self, *names, days=30, san=True, trusted=True):
-        """Returns (certificate file, key file) for the names.  days may be
-        negative: expired; san=False: the first name is but the subject's
+        """Returns (certificate file, key file) for the names (or addresses,
+        as "IP:192.0.2.1").  days may be negative: expired; san=False: the first name is but the subject's
         common name; trusted=False: signed by itself."""
         if not os.path.exists(self.file):
             self.openssl("req", "-x509", *self.EC, "-nodes", "-days", "30",
@@ -117,8 +117,8 @@ class Ca:
                          "-out", self.file)
         self.made += 1
         base = os.path.join(self.dir, "%d-%s" % (self.made, names[0]))
-        alt = ["-addext", "subjectAltName=" + ",".join("DNS:" + n
-                                                       for n in names)] * san
+        alt = ["-addext", "subjectAltName=" + ",".join(
+            n if n.startswith("IP:") else "DNS:" + n for n in names)] * san
         subject = "/CN=" + (names[0] if len(names[0]) < 64 else "long")
         # OpenSSL 3.0 signs with another key only by way of a request.
         self.openssl("req", "-new", *self.EC, "-nodes", "-subj", subject,

@@ -602,6 +602,27 @@ test_no_host(void **state)
 	}
 }
 
+/* ... nor does mail go back while nobody knows whether there is a policy. */
+static void
+test_no_host_unknown(void **state)
+{
+	const struct msg_rcpt_result *r;
+
+	(void)state;
+	fake_dns_set("d.example", DNS_TYPE_MX, DNS_FOUND, "0 .");
+	fake_dns_set(TXT, DNS_TYPE_TXT, DNS_LATER, NULL);
+	r = deliver();
+	assert_int_equal(r->outcome.verdict, VERDICT_LATER);
+	assert_int_equal(r->outcome.tls_failure, TLS_FAILURE_STS_FETCH);
+	assert_string_equal(r->why, "sts");
+	fake_dns_security(DNS_SEC_SECURE);
+	use_conf("");
+	assert_int_equal(deliver()->outcome.verdict, VERDICT_NEVER);
+	fake_dns_security(DNS_SEC_INSECURE);
+	use_conf("mta-sts { dns-failure = ignore }\n");
+	assert_int_equal(deliver()->outcome.verdict, VERDICT_NEVER);
+}
+
 /* ---- outcomes ---- */
 
 static struct outcome
@@ -672,7 +693,7 @@ main(void)
 		cmocka_unit_test(test_settled), cmocka_unit_test(test_merge),
 		T(one), T(notes), T(notes_of_shared), T(dns_failure),
 		T(not_asked), T(changed), T(changed_to_none), T(unchanged),
-		T(old_session), T(stages), T(no_host),
+		T(old_session), T(stages), T(no_host), T(no_host_unknown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
