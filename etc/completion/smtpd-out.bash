@@ -111,7 +111,7 @@ _smtpd_out()
 	_smtpd_out_plain
 	case $cmd:$cur in
 	*:-*)
-		_smtpd_out_words "$(_smtpd_out_options)"
+		_smtpd_out_words "--help $(_smtpd_out_options)"
 		;;
 	queue:*)
 		_smtpd_out_queue

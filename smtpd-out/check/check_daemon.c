@@ -153,6 +153,21 @@ take_next(struct check_queue *q, const json_t *row)
 		q->expires_s = expires_s;
 }
 
+/* Mail of a destination that waits as a whole is not tried before that. */
+static void
+take_hold(struct check_queue *q, const json_t *end)
+{
+	const char *why = text_of(end, "hold_reason");
+
+	q->paused = json_is_true(json_object_get(end, "paused"));
+	q->hold_until_s = int_of(end, "hold_until");
+	str_sanitise(q->hold_reason, sizeof(q->hold_reason), why, strlen(why));
+	if (q->paused)
+		q->next_s = 0;
+	else if (q->next_s != 0 && q->next_s < q->hold_until_s)
+		q->next_s = q->hold_until_s;
+}
+
 static bool
 on_queue_row(const json_t *row, void *arg)
 {
@@ -160,8 +175,10 @@ on_queue_row(const json_t *row, void *arg)
 	const char *state = text_of(row, "state"), *reason = text_of(row,
 		"reason");
 
-	if (json_is_true(json_object_get(row, "end")))
+	if (json_is_true(json_object_get(row, "end"))) {
+		take_hold(q, row);
 		return true;
+	}
 	if (q->waiting + q->held + q->active == ROWS_MAX) {
 		q->more = true;
 		return false;

@@ -285,7 +285,7 @@ run(struct look *l, const char *name, uint16_t type)
 		say_zones(l, json_string_value(json_object_get(link,
 			"target")));
 	say_zones(l, a->canonical);
-	if (l->json && json_dumpf(l->out, stdout, JSON_INDENT(2)) == 0)
+	if (l->json && json_dumpf(l->out, stdout, JSON_COMPACT) == 0)
 		(void)printf("\n");
 	code = a->result == DNS_LATER ? EX_TEMPFAIL : EX_OK;
 	dns_answer_free(&a);

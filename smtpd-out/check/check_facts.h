@@ -160,6 +160,9 @@ struct check_queue {			/* of the domain, in the daemon */
 	enum check_daemon_state state;
 	uint64_t waiting, held, active;
 	bool more;			/* than were counted */
+	bool paused;			/* by the operator */
+	int64_t hold_until_s;		/* it is down; 0: it is not */
+	char hold_reason[CHECK_TEXT_MAX];
 	int64_t next_s;			/* the earliest attempt; 0: none */
 	int64_t expires_s;		/* the first to bounce */
 	char last_error[CHECK_TEXT_MAX];

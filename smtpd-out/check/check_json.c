@@ -340,6 +340,9 @@ queue(const struct check_queue *q)
 	set(o, "held", integer((int64_t)q->held));
 	set(o, "active", integer((int64_t)q->active));
 	set(o, "more", json_boolean(q->more));
+	set(o, "paused", json_boolean(q->paused));
+	set(o, "hold_until", q->hold_until_s == 0 ? json_null() :
+		integer(q->hold_until_s));
 	set(o, "next", q->next_s == 0 ? json_null() : integer(q->next_s));
 	set(o, "expires", q->expires_s == 0 ? json_null() :
 		integer(q->expires_s));

@@ -76,10 +76,9 @@ render_text(const struct many *m, const struct check_facts *f,
 }
 
 static char *
-render_json(const struct many *m, json_t *o)
+render_json(json_t *o)
 {
-	char *text = json_dumps(o, m->output->one_line ? JSON_COMPACT :
-		JSON_INDENT(2)), *line;
+	char *text = json_dumps(o, JSON_COMPACT), *line;
 
 	line = xasprintf("%s\n", text == NULL ? "{}" : text);
 	free(text);
@@ -126,7 +125,7 @@ on_checked(struct check_facts *f, void *arg)
 	m->finished++;
 	str_sanitise(f->asked, sizeof(f->asked), i->text, strlen(i->text));
 	check_verdict(f, &v);
-	i->report = m->output->json ? render_json(m, check_json(f, &v)) :
+	i->report = m->output->json ? render_json(check_json(f, &v)) :
 		render_text(m, f, &v);
 	take_code(m, f->only_mx_missing ? EX_DATAERR :
 		check_result_exit(v.result));
@@ -143,7 +142,7 @@ refuse(struct many *m, struct item *i)
 
 	str_sanitise(shown, sizeof(shown), i->text, strlen(i->text));
 	m->finished++;
-	i->report = m->output->json ? render_json(m, json_pack(
+	i->report = m->output->json ? render_json(json_pack(
 		"{s:s, s:s, s:s, s:i, s:n, s:[]}", "domain", shown, "verdict",
 		"bounced", "reason", "not a domain or address", "exit",
 		EX_UNAVAILABLE, "resolver", "mx")) :

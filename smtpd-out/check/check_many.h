@@ -12,7 +12,6 @@
 
 struct check_output {
 	bool json;
-	bool one_line;		/* of JSON for each domain */
 	bool progress;		/* a bar on standard error */
 	struct check_style style;
 };

@@ -204,8 +204,20 @@ say_queue(struct page *p, const struct check_queue *q)
 		page_printf(p, "; next attempt %s", next);
 	}
 	page_end(p);
+	if (q->paused) {
+		page_label(p, "");
+		page_put(p, TONE_WARN, "paused by the operator: no mail is "
+			"handed out");
+		page_end(p);
+	} else if (q->hold_until_s != 0) {
+		page_date(q->hold_until_s, true, next);
+		page_label(p, "");
+		page_printf(p, "down, waits until %s: %s", next,
+			q->hold_reason);
+		page_end(p);
+	}
 	if (q->last_error[0] != '\0')
-		page_row(p, "  last error", q->last_error);
+		page_row(p, "last error", q->last_error);
 }
 
 void

@@ -149,7 +149,11 @@ say_failure(const struct check_facts *f, struct check_verdict *v)
 	const char *fate = v->result == CHECK_BOUNCED ? "bounces" : "waits";
 	const struct outcome *why = &v->outcome;
 
-	if (why->remote && v->host < f->host_count)
+	if (f->only_mx_missing)
+		(void)snprintf(v->reason, sizeof(v->reason), "The host named "
+			"by --mx is not one of the mail hosts of %s",
+			f->domain);
+	else if (why->remote && v->host < f->host_count)
 		(void)snprintf(v->reason, sizeof(v->reason), "Mail %s: %s "
 			"answers in state %s: %d %s", fate,
 			f->hosts[v->host].name, outcome_stage_name(why->stage),
@@ -309,7 +313,10 @@ mend_domain(const struct check_facts *f, const struct outcome *why, char *out,
 {
 	const struct check_lookup *l = &f->mx_lookup;
 
-	if (l->security == DNS_SEC_BOGUS)
+	if (f->only_mx_missing)
+		(void)str_copy(out, out_bytes, "name one of those that are "
+			"listed, or none");
+	else if (l->security == DNS_SEC_BOGUS)
 		(void)snprintf(out, out_bytes, "the DNSSEC signatures of %s "
 			"must be mended: they do not verify", f->domain);
 	else if (why->verdict == VERDICT_LATER)
@@ -384,9 +391,12 @@ say_next(const struct check_facts *f, struct check_verdict *v)
 
 	if (v->result < CHECK_DEFERRED)
 		h = failing_host(f, &why);
-	if (mend_resolver(f, v->next, sizeof(v->next)))
+	if (f->queue.paused)
+		(void)str_copy(v->next, sizeof(v->next), "its mail is paused "
+			"here: smtpd-out queue limits, and queue resume");
+	else if (mend_resolver(f, v->next, sizeof(v->next)))
 		return;
-	if (h != NULL)
+	else if (h != NULL)
 		mend_host(f, h, why, v->next, sizeof(v->next));
 	else if (v->result >= CHECK_DEFERRED)
 		mend_domain(f, why, v->next, sizeof(v->next));

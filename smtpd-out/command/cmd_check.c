@@ -41,8 +41,8 @@ struct names {
 	size_t count;
 };
 
-static int
-usage(FILE *to, int code)
+void
+cmd_check_usage(FILE *to)
 {
 	(void)fprintf(to,
 		"usage: smtpd-out check [OPTIONS] DOMAIN|ADDRESS ... | -\n"
@@ -59,7 +59,13 @@ usage(FILE *to, int code)
 		"for NAME\n"
 		"  -v                more; twice: the dialogue, too\n\n"
 		"smtpd-out-check(1) tells more.\n");
-	return code;
+}
+
+static int
+usage(void)
+{
+	cmd_check_usage(stderr);
+	return EX_USAGE;
 }
 
 /* Without a configuration the defaults do. */
@@ -211,7 +217,6 @@ check_names(const struct check_args *args, const struct conf *conf,
 {
 	const struct check_output output = {
 		.json = args->json,
-		.one_line = args->input || n->count > 1,
 		.progress = n->count > 1 && isatty(STDERR_FILENO),
 		.style = { .colour = colours(), .width = width(),
 			.verbose = args->verbose > 0 },
@@ -246,7 +251,7 @@ run_domains(struct check_args *args, char **argv, int argc)
 
 	if (argc == 0 || (argc == 1 && strcmp(argv[0], "-") == 0)) {
 		if (argc == 0 && isatty(STDIN_FILENO))
-			return usage(stderr, EX_USAGE);
+			return usage();
 		args->input = true;
 		read_names(stdin, &names);
 	}
@@ -278,7 +283,7 @@ run_starttls(const struct check_args *args, char **argv, int argc)
 	int code;
 
 	if (argc != 1)
-		return usage(stderr, EX_USAGE);
+		return usage();
 	code = cmd_starttls_check(&args->starttls, argv[0]);
 	if (code >= 0)
 		return code;
@@ -346,11 +351,9 @@ cmd_check(int argc, char **argv)
 	struct check_args args = { .conf_path = NULL };
 	int opt;
 
-	if (argc >= 2 && strcmp(argv[1], "--help") == 0)
-		return usage(stdout, EX_OK);
 	while ((opt = getopt_long(argc, argv, "c:v", options, NULL)) != -1)
 		if (!take_option(&args, opt))
-			return usage(stderr, EX_USAGE);
+			return usage();
 	log_init("check", LOG_TO_STDERR, args.verbose > 1 ? LOG_LEVEL_DEBUG :
 		LOG_LEVEL_ERROR);
 	(void)signal(SIGPIPE, SIG_IGN);
@@ -359,9 +362,8 @@ cmd_check(int argc, char **argv)
 	if (args.starttls.protocol != NULL)
 		return run_starttls(&args, argv, argc);
 	if (args.starttls.dane || args.starttls.pkix != NULL)
-		return usage(stderr, EX_USAGE);
+		return usage();
 	if (!args.dns)
 		return run_domains(&args, argv, argc);
-	return argc == 2 ? run_dns(&args, argv[0], argv[1]) :
-		usage(stderr, EX_USAGE);
+	return argc == 2 ? run_dns(&args, argv[0], argv[1]) : usage();
 }

@@ -114,6 +114,11 @@ limits_rule(const json_t *o)
 	if (json_is_true(json_object_get(o, "paused")))
 		(void)printf("  paused");
 	print_bounds(o);
+	if (!json_is_true(json_object_get(o, "paused")) &&
+	    get_int(o, "connections") <= 0 && get_int(o, "recipients") <= 0 &&
+	    get_text(o, "rate")[0] == '\0')
+		(void)printf("  neither paused nor limited beyond the "
+			"configuration");
 	(void)printf("\n");
 }
 

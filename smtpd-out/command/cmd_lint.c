@@ -150,8 +150,8 @@ static const struct {
 	{ "config", "FILE", 1, 1, run_config },
 };
 
-static int
-usage(FILE *to, int code)
+void
+cmd_lint_usage(FILE *to)
 {
 	(void)fprintf(to,
 		"usage: smtpd-out lint [--json] WHAT ARGUMENT ...\n\n");
@@ -160,7 +160,13 @@ usage(FILE *to, int code)
 			kinds[i].args);
 	(void)fprintf(to, "\nA FILE may be \"-\", standard input.  "
 		"smtpd-out-lint(1) tells more.\n");
-	return code;
+}
+
+static int
+usage(void)
+{
+	cmd_lint_usage(stderr);
+	return EX_USAGE;
 }
 
 static int
@@ -196,22 +202,20 @@ cmd_lint(int argc, char **argv)
 	int opt;
 
 	log_init("lint", LOG_TO_STDERR, LOG_LEVEL_ERROR);
-	if (argc >= 2 && strcmp(argv[1], "--help") == 0)
-		return usage(stdout, EX_OK);
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (opt != 'j')
-			return usage(stderr, EX_USAGE);
+			return usage();
 		json = true;
 	}
 	if (optind >= argc)
-		return usage(stderr, EX_USAGE);
+		return usage();
 	count = (size_t)(argc - optind - 1);
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
 		if (strcmp(argv[optind], kinds[i].name) != 0)
 			continue;
 		if (count < kinds[i].min || count > kinds[i].max)
-			return usage(stderr, EX_USAGE);
+			return usage();
 		return run(i, argv + optind + 1, count, json);
 	}
-	return usage(stderr, EX_USAGE);
+	return usage();
 }

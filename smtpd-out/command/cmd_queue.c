@@ -119,13 +119,17 @@ end_show(const json_t *o)
 static void
 end_act(const json_t *o)
 {
-	(void)printf("%lld deliveries\n", get_int(o, "count"));
+	long long count = get_int(o, "count");
+
+	(void)printf("%lld deliver%s\n", count, count == 1 ? "y" : "ies");
 }
 
 static void
 end_demand(const json_t *o)
 {
-	(void)printf("%lld messages\n", get_int(o, "count"));
+	long long count = get_int(o, "count");
+
+	(void)printf("%lld message%s\n", count, count == 1 ? "" : "s");
 }
 
 static void
@@ -260,12 +264,12 @@ ask(const struct asked *a, const struct view *view)
 
 /* ---- the command line ---- */
 
-static int
-usage(void)
+#define USAGE "usage: smtpd-out queue [-c FILE] [--json] COMMAND [SELECTION]\n"
+
+void
+cmd_queue_usage(FILE *to)
 {
-	(void)fprintf(stderr,
-		"usage: smtpd-out queue [-c FILE] [--json] COMMAND "
-		"[SELECTION]\n\n"
+	(void)fprintf(to, USAGE "\n"
 		"  list                   what is queued\n"
 		"  show ID                everything about a message\n"
 		"  cat ID                 the message itself\n"
@@ -287,8 +291,31 @@ usage(void)
 		"  policies [list]        MTA-STS policies that are known\n"
 		"  policies show|refresh|forget DOMAIN\n\n"
 		"SELECTION: ID | --destination DOMAIN | --sender ADDRESS |\n"
-		"  --rcpt ADDRESS | --older TIME | --held | --all\n");
+		"  --rcpt ADDRESS | --older TIME | --held | --all\n\n"
+		"smtpd-out-queue(1) tells more.\n");
+}
+
+/* Of all that could be said only what it takes to go on: why has been told. */
+static int
+usage(int argc)
+{
+	if (argc < 2)
+		cmd_queue_usage(stderr);
+	else
+		(void)fprintf(stderr, USAGE "       smtpd-out queue --help "
+			"tells the commands\n");
 	return EX_USAGE;
+}
+
+/* Always false: the command line makes no sense. */
+static bool
+complain(const char *word, const char *what)
+{
+	if (word == NULL)
+		(void)fprintf(stderr, "smtpd-out: %s\n", what);
+	else
+		(void)fprintf(stderr, "smtpd-out: \"%s\" %s\n", word, what);
+	return false;
 }
 
 struct options {
@@ -330,7 +357,8 @@ set_option(int opt, struct options *o, json_t *request)
 		o->all = true;
 		return true;
 	case 'd':
-		return set_domain(request, optarg);
+		return set_domain(request, optarg) || complain(optarg,
+			"is neither a domain nor \".domain\"");
 	case 's':
 		return json_object_set_new(request, "sender", json_string(
 			strcmp(optarg, "<>") == 0 ? "" : optarg)) == 0;
@@ -338,8 +366,9 @@ set_option(int opt, struct options *o, json_t *request)
 		return json_object_set_new(request, "rcpt",
 			json_string(optarg)) == 0;
 	case 'o':
-		return str_duration_ms(optarg, &ms) == ST_OK &&
-			json_object_set_new(request, "older",
+		if (str_duration_ms(optarg, &ms) != ST_OK)
+			return complain(optarg, "is no time, such as \"4h\"");
+		return json_object_set_new(request, "older",
 			json_integer(ms)) == 0;
 	case 'H':
 		return json_object_set_new(request, "held", json_true()) == 0;
@@ -440,9 +469,7 @@ take_demand(int *argc, char **argv, struct asked *a)
 			return json_object_set_new(a->request, "demand",
 				json_string(word)) == 0;
 		}
-	(void)fprintf(stderr, "smtpd-out: which demand: require, none or "
-		"default?\n");
-	return false;
+	return complain(NULL, "which demand: require, none or default?");
 }
 
 /* Positional arguments: COMMAND [ID] [DEMAND]. */
@@ -462,14 +489,13 @@ parse_words(int argc, char **argv, struct options *o, struct asked *a,
 	if (*view_out != NULL && (*view_out)->takes_demand &&
 	    !take_demand(&argc, argv, a))
 		return false;
-	if (*view_out == NULL || argc > 2)
-		return false;
+	if (*view_out == NULL)
+		return argc > 0 && complain(argv[0], "is no command");
+	if (argc > 2)
+		return complain(argv[2], "is one word too many");
 	if (argc == 2 && (!(*view_out)->takes_id ||
-	    str_id_parse(argv[1], &id) != ST_OK)) {
-		(void)fprintf(stderr, "smtpd-out: \"%s\" is no queue id\n",
-			argv[1]);
-		return false;
-	}
+	    str_id_parse(argv[1], &id) != ST_OK))
+		return complain(argv[1], "is no queue id");
 	if (argc == 2) {
 		o->filtered = true;
 		(void)json_object_set_new(a->request, "id",
@@ -477,7 +503,8 @@ parse_words(int argc, char **argv, struct options *o, struct asked *a,
 	}
 	a->cmd = strcmp(argv[0], "show") == 0 ? "list" : argv[0];
 	(void)json_object_set_new(a->request, "cmd", json_string(a->cmd));
-	return !(*view_out)->wants_filter || o->filtered || o->all;
+	return !(*view_out)->wants_filter || o->filtered || o->all ||
+		complain(NULL, "which messages?  A SELECTION is missing");
 }
 
 int
@@ -491,7 +518,7 @@ cmd_queue(int argc, char **argv)
 	if (!parse_options(argc, argv, &o, a.request) || !parse_words(
 	    argc - optind, argv + optind, &o, &a, &view)) {
 		json_decref(a.request);
-		return usage();
+		return usage(argc);
 	}
 	a.json = o.json;
 	a.control = control_client_find(o.conf_path);

@@ -43,13 +43,20 @@ static const struct {
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
-static int
-usage(FILE *to, int status)
+void
+cmd_report_usage(FILE *to)
 {
 	for (size_t i = 0; i < COUNT(commands); i++)
 		(void)fprintf(to, "%s smtpd-out report %s\n",
 			i == 0 ? "usage:" : "      ", commands[i].usage);
-	return status;
+	(void)fprintf(to, "\nsmtpd-out-report(1) tells more.\n");
+}
+
+static int
+usage(void)
+{
+	cmd_report_usage(stderr);
+	return EX_USAGE;
 }
 
 /* Names of files are printed as they are only where they do no harm. */
@@ -95,11 +102,11 @@ run_read(int argc, char **argv)
 
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (opt != 'j')
-			return usage(stderr, EX_USAGE);
+			return usage();
 		json = true;
 	}
 	if (optind >= argc)
-		return usage(stderr, EX_USAGE);
+		return usage();
 	for (int i = optind; i < argc; i++)
 		report_set_add(&set, argv[i]);
 	for (size_t i = 0; i < set.count; i++)
@@ -196,7 +203,7 @@ run_html(int argc, char **argv)
 		else if (opt == 'o')
 			path = optarg;
 		else
-			return usage(stderr, EX_USAGE);
+			return usage();
 	}
 	own = own_totals(conf_path, &page.own_count);
 	page.own = own;
@@ -222,13 +229,11 @@ int
 cmd_report(int argc, char **argv)
 {
 	log_init("report", LOG_TO_STDERR, LOG_LEVEL_ERROR);
-	if (argc >= 2 && strcmp(argv[1], "--help") == 0)
-		return usage(stdout, EX_OK);
 	for (size_t i = 0; argc >= 2 && i < COUNT(commands); i++)
 		if (strcmp(argv[1], commands[i].name) == 0)
 			return commands[i].run(argc - 1, argv + 1);
 	if (argc >= 2)
 		(void)fprintf(stderr, "smtpd-out: unknown report command "
 			"\"%s\"\n", argv[1]);
-	return usage(stderr, EX_USAGE);
+	return usage();
 }

@@ -5,6 +5,9 @@
 #ifndef SMTPD_OUT_CMD_REPORT_H
 #define SMTPD_OUT_CMD_REPORT_H
 
+#include <stdio.h>
+
 int cmd_report(int argc, char **argv);
+void cmd_report_usage(FILE *);
 
 #endif

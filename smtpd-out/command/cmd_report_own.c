@@ -176,7 +176,7 @@ print_json(const struct report_own_set *s)
 		(void)json_array_append_new(list, own_json(&s->items[i]));
 	set(all, "reports", list);
 	set(all, "not_counted", json_integer((json_int_t)s->overflow));
-	text = json_dumps(all, JSON_INDENT(2));
+	text = json_dumps(all, JSON_COMPACT);
 	(void)printf("%s\n", text != NULL ? text : "{}");
 	free(text);
 	json_decref(all);

@@ -112,11 +112,20 @@ leave_root(const struct conf *conf)
 
 /* ---- smtpd-out run ---- */
 
+void
+cmd_run_usage(FILE *to)
+{
+	(void)fprintf(to,
+		"usage: smtpd-out run [-c FILE] [--check-config]\n\n"
+		"  -c, --config FILE   this configuration\n"
+		"  -n, --check-config  say whether it is valid, and end\n\n"
+		"smtpd-out(8) tells more.\n");
+}
+
 static int
 usage(void)
 {
-	(void)fprintf(stderr,
-		"usage: smtpd-out run [-c FILE] [--check-config]\n");
+	cmd_run_usage(stderr);
 	return EX_USAGE;
 }
 

@@ -59,7 +59,7 @@ print_json(const struct starttls_report *report)
 {
 	json_t *o = starttls_json(report);
 
-	if (json_dumpf(o, stdout, JSON_INDENT(2)) == 0)
+	if (json_dumpf(o, stdout, JSON_COMPACT) == 0)
 		(void)printf("\n");
 	json_decref(o);
 }

@@ -89,6 +89,27 @@ show_queue(const struct submit_args *args)
 	return code;
 }
 
+void
+cmd_submit_usage(FILE *to)
+{
+	(void)fprintf(to,
+		"usage: smtpd-out submit [OPTIONS] [RECIPIENT ...]\n"
+		"       smtpd-out submit -bs | -bp | -bi\n\n"
+		"  -c, --config FILE  the configuration, for its socket\n"
+		"  -F NAME            the full name, if From is missing\n"
+		"  -f, -r SENDER      where notices go; <> for nobody\n"
+		"  -i, -oi            a lone dot does not end the message\n"
+		"  -N NOTIFY          never, or success,failure,delay\n"
+		"  -R full|hdrs       what notices bring back\n"
+		"  -t                 recipients also from the header\n"
+		"  -V ENVID           an identifier for notices\n"
+		"  --require-tls      TLS on the whole way (RFC 8689)\n"
+		"  --socket PATH      submit there\n"
+		"  -bs                SMTP on standard input and output\n"
+		"  -bp                show the queue\n\n"
+		"smtpd-out-submit(1) tells more.\n");
+}
+
 int
 cmd_submit(int argc, char **argv)
 {

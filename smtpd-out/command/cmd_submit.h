@@ -5,6 +5,9 @@
 #ifndef SMTPD_OUT_CMD_SUBMIT_H
 #define SMTPD_OUT_CMD_SUBMIT_H
 
+#include <stdio.h>
+
 int cmd_submit(int argc, char **argv);
+void cmd_submit_usage(FILE *);
 
 #endif

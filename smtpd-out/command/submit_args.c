@@ -184,9 +184,10 @@ struct args {
 };
 
 static bool
-complain(const struct args *in, const char *what, const char *which)
+complain(const struct args *in, const char *what)
 {
-	(void)snprintf(in->err, SUBMIT_ERR_BYTES, "%s: %s", which, what);
+	(void)snprintf(in->err, SUBMIT_ERR_BYTES, "%s: %s",
+		in->argv[in->next - 1], what);
 	return false;
 }
 
@@ -204,14 +205,14 @@ take_word(struct args *in, const char *option, struct submit_args *out)
 			continue;
 		if (row->has_value && value == NULL) {
 			if (in->next >= in->argc)
-				return complain(in, "needs a value", option);
+				return complain(in, "needs a value");
 			value = in->argv[in->next++];
 		} else if (!row->has_value && value != NULL) {
-			return complain(in, "takes no value", option);
+			return complain(in, "takes no value");
 		}
 		return row->set(out, value);
 	}
-	return complain(in, "unknown option", option);
+	return complain(in, "unknown option");
 }
 
 static const struct letter_row *
@@ -232,18 +233,18 @@ take_letters(struct args *in, const char *option, struct submit_args *out)
 		const char *value = p + 1;
 
 		if (row == NULL)
-			return complain(in, "unknown option", option);
+			return complain(in, "unknown option");
 		if (row->kind == VALUE_NONE) {
 			(void)row->set(out, NULL);
 			continue;
 		}
 		if (row->kind == VALUE_NEEDED && *value == '\0') {
 			if (in->next >= in->argc)
-				return complain(in, "needs a value", option);
+				return complain(in, "needs a value");
 			value = in->argv[in->next++];
 		}
 		if (!row->set(out, value))
-			return complain(in, "mode is not offered", option);
+			return complain(in, "mode is not offered");
 		break;
 	}
 	return true;

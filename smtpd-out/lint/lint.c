@@ -123,7 +123,7 @@ lint_print_json(const struct lint *l, FILE *to)
 	(void)json_object_set(out, "errors", l->errors);
 	(void)json_object_set(out, "warnings", l->warnings);
 	(void)json_object_update_missing(out, l->values);
-	if (json_dumpf(out, to, JSON_INDENT(2)) == 0)
+	if (json_dumpf(out, to, JSON_COMPACT) == 0)
 		(void)fputc('\n', to);
 	json_decref(out);
 }

@@ -197,10 +197,25 @@ on_row(const struct spool_row *row, void *arg)
 		control_text_json(hold.why)));
 }
 
+/* What keeps a destination's mail, also when none is queued. */
+static void
+put_hold(const struct client *c, json_t *o)
+{
+	struct queue_dest hold;
+
+	queue_dest(c->control->queue, c->filter.destination, &hold);
+	(void)json_object_set_new(o, "paused", json_boolean(hold.paused));
+	(void)json_object_set_new(o, "hold_until", json_integer(
+		(json_int_t)(hold.hold_until_ms / 1000)));
+	(void)json_object_set_new(o, "hold_reason",
+		control_text_json(hold.why));
+}
+
 static void
 list_page(struct client *c)
 {
 	uint64_t rows = c->rows;
+	json_t *o;
 	bool more = false;
 	enum status st = spool_list(c->control->spool, &c->filter, &c->after,
 		PAGE, on_row, c, &more);
@@ -212,8 +227,11 @@ list_page(struct client *c)
 		return;
 	}
 	c->page = NULL;
-	control_end(c, json_pack("{s:I}", "rows", (json_int_t)c->rows),
-		st == ST_OK ? NULL : spool_error(c->control->spool));
+	o = json_pack("{s:I}", "rows", (json_int_t)c->rows);
+	if (c->filter.destination != NULL && c->filter.destination[0] != '.')
+		put_hold(c, o);
+	control_end(c, o, st == ST_OK ? NULL :
+		spool_error(c->control->spool));
 }
 
 static void

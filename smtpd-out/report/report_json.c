@@ -162,7 +162,7 @@ report_print_json(const struct report_summary *s,
 	(void)json_object_set_new(o, "reports", reports);
 	(void)json_object_set_new(o, "faults", faults);
 	set_count(o, "duplicates", set->duplicates);
-	(void)json_dump_callback(o, on_dump, out, JSON_INDENT(2));
+	(void)json_dump_callback(o, on_dump, out, JSON_COMPACT);
 	sink_puts(out, "\n");
 	json_decref(o);
 }

@@ -2,13 +2,16 @@
 """smtpd-out check: what it reports of a dozen domains (golden outputs), JSON
 by its schema, and that its verdict is what delivery then does."""
 
+import fcntl
 import json
 import os
 import pty
 import pwd
 import re
 import socket
+import struct
 import subprocess
+import termios
 import threading
 import time
 
@@ -217,6 +220,18 @@ def _():
     tap.equal(found["verdict"], "deferred", "verdict")
     found = check.json("--mx", "mx.good.test", "mixed.test")
     tap.equal((found["mx"], check.code), ([], 65), "of no such host")
+    tap.match("by --mx is not one of the mail hosts", found["reason"],
+              "reason")
+    tap.match("name one of those", found["next"], "next")
+
+
+@t.test("--json: one line, whatever is asked")
+def _():
+    for arguments in (("good.test",), ("--dns", "good.test", "MX"),
+                      ("--starttls", "smtp", "mx.good.test")):
+        done = check.run("--json", *arguments)
+        tap.equal(done.stdout.count(b"\n"), 1, "lines of %r" % (arguments,))
+        json.loads(done.stdout)
 
 
 @t.test("many domains: one object a line, in their order, worst exit code")
@@ -240,6 +255,7 @@ def _():
 def terminal(*arguments, env=None):
     """Output on a terminal."""
     main, side = pty.openpty()
+    fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
     with subprocess.Popen(
             daemon.argv("check", "-c", daemon.config, *arguments),
             stdin=subprocess.DEVNULL, stdout=side, stderr=side,
@@ -263,6 +279,8 @@ def _():
              "NO_COLOR")
     text = terminal("good.test", "sts.test", "dead.test",
                     env={"NO_COLOR": "1"})
+    for line in re.sub(r"\r(?!\n)[^\n]*\x1b\[K", "", text).splitlines():
+        tap.true(len(line) <= 80 or len(line.split()) == 1, line)
     tap.match(r"\[[#.]{30}\] \d of 3", text, "bar")
 
 
@@ -407,8 +425,37 @@ def _():
     tap.equal((found["waiting"], found["held"]), (1, 0), "counts")
     tap.match("none of the TLSA records", found["last_error"], "last error")
     tap.true(found["next"] > 0, "next attempt")
-    tap.match(r"queue +1 waiting.*next attempt 20",
-              check.run("broken.test").stdout.decode(), "report")
+    text = check.run("broken.test").stdout.decode()
+    tap.match(r"queue +1 waiting.*next attempt 20", text, "report")
+    tap.match(r"\n  last error  \S", text, "its column")
+
+
+@t.test("queued mail of a destination that is down: until when, and why")
+def _():
+    found = check.json("dead.test")["queue"]
+    tap.equal((found["waiting"], found["paused"]), (1, False), "counts")
+    tap.true(found["hold_until"] and found["next"] >= found["hold_until"],
+             "next attempt")
+    tap.match(r"\n {14}down, waits until 20\d\d-.* UTC: connection to",
+              check.run("dead.test").stdout.decode(), "report")
+
+
+@t.test("a destination that is paused: said first, queued mail or not")
+def _():
+    for pause, name, waiting in (("good.test", "good.test", 0),
+                                 ("broken.test", "broken.test", 1),
+                                 (".test", "plain.test", 0)):
+        tap.equal(daemon.queue("pause", pause).returncode, 0, "pause")
+        found = check.json(name)
+        lab_check.valid(found)
+        tap.equal((found["queue"]["paused"], found["queue"]["waiting"],
+                   found["queue"]["next"]), (True, waiting, None), name)
+        tap.match("^its mail is paused", found["next"], "next")
+        tap.match(r"\n {14}paused by the operator",
+                  check.run(name).stdout.decode(), "report")
+        tap.match("neither paused nor limited",
+                  daemon.queue("resume", pause).stdout.decode(), "resume")
+        tap.equal(check.json(name)["queue"]["paused"], False, "resumed")
 
 
 @t.test("the cached policy decides, the live one is shown beside it")

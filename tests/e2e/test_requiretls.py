@@ -314,7 +314,7 @@ def _():
     for words in ((), ("maybe",), (queue_id,), ("none", queue_id)):
         tap.equal(daemon.queue("demand", *words).returncode, 64, words)
     done = daemon.queue("demand", queue_id, "none")
-    tap.equal((done.returncode, done.stdout), (0, b"1 messages\n"), "none")
+    tap.equal((done.returncode, done.stdout), (0, b"1 message\n"), "none")
     row = daemon.queue_json("show", queue_id)[0]
     tap.equal((row["require_tls"], row["tls_optional"]), (False, True),
               "show")
