@@ -9,7 +9,7 @@
 #include "base/clock.h"
 
 static bool frozen;
-static int64_t frozen_ms;
+static int64_t frozen_ms, frozen_wall_ms;
 
 static int64_t
 read_us(clockid_t id)
@@ -23,7 +23,7 @@ read_us(clockid_t id)
 int64_t
 clock_wall_us(void)
 {
-	return frozen ? frozen_ms * 1000 : read_us(CLOCK_REALTIME);
+	return frozen ? frozen_wall_ms * 1000 : read_us(CLOCK_REALTIME);
 }
 
 int64_t
@@ -60,7 +60,13 @@ void
 clock_test_set(int64_t wall_ms)
 {
 	frozen = true;
-	frozen_ms = wall_ms;
+	frozen_ms = frozen_wall_ms = wall_ms;
+}
+
+void
+clock_test_wall(int64_t wall_ms)
+{
+	frozen_wall_ms = wall_ms;
 }
 
 void

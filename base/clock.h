@@ -16,6 +16,8 @@ int64_t clock_cpu_us(void);	/* that this thread ran; never frozen */
 
 /* Tests only: freezes both clocks at wall_ms until clock_test_real(). */
 void clock_test_set(int64_t wall_ms);
+/* Then: sets wall time alone, as somebody who sets the clock. */
+void clock_test_wall(int64_t wall_ms);
 void clock_test_real(void);
 
 #endif

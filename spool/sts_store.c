@@ -245,7 +245,7 @@ spool_sts_sweep(struct spool *s, const struct spool_sts_bounds *b,
 	if (st != ST_OK)
 		return st;
 	query_start(&q, s, STMT_STS_STALE);
-	query_int(&q, b->now_s);
+	query_int(&q, b->stale_s);
 	/* A failure is remembered beyond its wait, so that waits grow. */
 	query_int(&q, b->now_s > DAY_S ? b->now_s - DAY_S : 0);
 	query_limit(&q, max);

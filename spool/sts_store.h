@@ -60,11 +60,12 @@ enum status spool_sts_due(struct spool *, const struct spool_sts_due *,
 	struct spool_sts *out, size_t max, size_t *count_out) MUST_CHECK;
 
 /* Removes, at most max in one call, and gives out (without texts) what went:
- * rows without a policy in force whose last failure needs no remembering any
- * more; then of what is more than keep_domains or keep_bytes of text the least
+ * rows without a policy, or with one that had expired by stale_s, whose last
+ * failure needs no remembering any more; then of what is more than keep_domains or keep_bytes of text the least
  * recently used, but last of all the older half of those used since. */
 struct spool_sts_bounds {
 	int64_t now_s, used_since_s;
+	int64_t stale_s;		/* 0: those stay for the time being */
 	size_t keep_domains;
 	uint64_t keep_bytes;
 };

@@ -30,6 +30,8 @@
 #define SAME_S 60		/* so near is the same time */
 #define USED_AGAIN_S 3600
 #define SWEEP_SLICE 500		/* removed in one commit */
+#define JUMP_MS 600000		/* a clock that is set by more is doubtful */
+#define DOUBT_MS 86400000	/* for so long, as is that of a start */
 
 _Static_assert(MSG_STS_TEXT_MAX == SPOOL_STS_TEXT_MAX &&
 	MSG_STS_ID_MAX == SPOOL_STS_ID_MAX &&
@@ -323,6 +325,22 @@ log_gone(const struct spool_sts *gone, size_t count)
 			NULL);
 }
 
+/* A clock that is wrong, perhaps only until it is set, lets a policy expire but
+ * not be forgotten. */
+static bool
+clock_is_steady(struct queue_sts *sts)
+{
+	int64_t now_ms = clock_mono_ms();
+	int64_t apart_ms = clock_wall_ms() - now_ms;
+
+	if (apart_ms - sts->apart_ms > JUMP_MS ||
+	    sts->apart_ms - apart_ms > JUMP_MS) {
+		sts->apart_ms = apart_ms;
+		sts->steady_ms = now_ms;
+	}
+	return now_ms - sts->steady_ms >= DOUBT_MS;
+}
+
 /* Workers keep what they work with: nobody is told.  A damaged row is no reason
  * to keep what is good from being stored. */
 static enum status
@@ -330,6 +348,7 @@ sweep(struct queue *q)
 {
 	const struct spool_sts_bounds bounds = {
 		.now_s = clock_wall_s(),
+		.stale_s = clock_is_steady(q->sts) ? clock_wall_s() : 0,
 		.used_since_s = clock_wall_s() - q->conf->sts.unused_s,
 		.keep_domains = q->conf->sts.cache_domains,
 		.keep_bytes = STORED_BYTES_MAX,
@@ -465,6 +484,8 @@ sts_init(struct queue *q)
 
 	TAILQ_INIT(&sts->ops);
 	sts->save_ev = event_new(q->base, -1, 0, on_save, q);
+	sts->steady_ms = clock_mono_ms();
+	sts->apart_ms = clock_wall_ms() - sts->steady_ms;
 	q->sts = sts;
 	sts_set_conf(q);
 	refresh_init(q);

@@ -24,6 +24,8 @@ struct queue_sts {
 	bool sweep;			/* with the next commit */
 	bool sweep_more;		/* and once more after it */
 	struct event *save_ev, *refresh_ev;
+	int64_t apart_ms;		/* wall time from monotonic time */
+	int64_t steady_ms;		/* since when it has not changed */
 	TAILQ_HEAD(, sts_refresh) refreshes;
 	uint64_t next_refresh;
 	int64_t after_expires_s;	/* how far the walk has come */

@@ -23,6 +23,9 @@ test_frozen(void **state)
 	assert_int_equal(clock_mono_ms(), 1700000000123);
 	clock_test_set(1700000000124);
 	assert_int_equal(clock_mono_ms(), 1700000000124);
+	clock_test_wall(5);
+	assert_int_equal(clock_wall_ms(), 5);
+	assert_int_equal(clock_mono_ms(), 1700000000124);
 	clock_test_real();
 }
 

@@ -492,6 +492,37 @@ check_refreshes(unsigned ms, const char *want)
 	assert_string_equal(got, want);
 }
 
+/* A clock that is years ahead, or behind, for a while: then all is as it was,
+ * also for who starts again. */
+static void
+test_clock(void **state)
+{
+	static const int64_t years[] = { 10, -10, 40, -40 };
+
+	(void)state;
+	fetched("a.example", "1", 4 * DAY_S);
+	assert_true(queue_flush(fq));
+	for (size_t i = 0; i < sizeof(years) / sizeof(years[0]); i++) {
+		clock_test_wall(T0 + years[i] * 365 * 24 * HOUR);
+		failed("b.example", 1, clock_wall_s() + 300);
+		assert_true(queue_flush(fq));
+		assert_int_equal(get("a.example")->text != NULL, years[i] < 0);
+		failed("a.example", 1, clock_wall_s() + 300);
+		assert_true(queue_flush(fq));
+		clock_test_wall(T0);
+		failed("c.example", 1, clock_wall_s() + 300);
+		assert_true(queue_flush(fq));
+		assert_string_equal(get("a.example")->text, TEXT);
+		assert_int_equal(get("a.example")->expires_s, T0_S +
+			4 * DAY_S);
+	}
+	/* What has expired by a clock that goes on is removed. */
+	clock_test_set(T0 + 5 * 24 * HOUR);
+	fetched("b.example", "1", 4 * DAY_S);
+	assert_true(queue_flush(fq));
+	assert_false(stored("a.example"));
+}
+
 static void
 test_refresh(void **state)
 {
@@ -719,7 +750,7 @@ main(void)
 		T(test_damaged_row), T(test_damaged_sweep),
 		T(test_unreadable), T(test_full_of_failures),
 		T(test_sweep_again), T(test_flood), T(test_bound),
-		T(test_refresh), T(test_refresh_many),
+		T(test_clock), T(test_refresh), T(test_refresh_many),
 		T(test_operator_refresh),
 		T(test_operator_refresh_lost), T(test_list),
 		T(test_list_renewed),

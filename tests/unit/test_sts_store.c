@@ -141,7 +141,7 @@ test_bounds(void **state)
 static void
 test_transaction(void **state)
 {
-	const struct spool_sts_bounds bounds = { .now_s = 1 };
+	const struct spool_sts_bounds bounds = { .now_s = 1, .stale_s = 1 };
 	struct spool *s = test_open(*state);
 	struct spool_sts a = row("a.example", 1, 2, 3), out[1], r;
 	char *const none = NULL;
@@ -255,7 +255,7 @@ sweep(struct spool *s, int64_t now_s, size_t domains, uint64_t bytes,
 	size_t max, const char *want)
 {
 	const struct spool_sts_bounds bounds = { .now_s = now_s,
-		.keep_domains = domains, .keep_bytes = bytes };
+		.stale_s = now_s, .keep_domains = domains, .keep_bytes = bytes };
 	struct spool_sts out[10];
 	size_t count = 99;
 
@@ -329,7 +329,7 @@ test_sweep_siege(void **state)
 {
 	struct spool *s = test_open(*state);
 	const struct spool_sts_bounds bounds = { .now_s = 1000,
-		.used_since_s = 50, .keep_domains = 20,
+		.stale_s = 1000, .used_since_s = 50, .keep_domains = 20,
 		.keep_bytes = 1000000 };
 	struct spool_sts out[500], r;
 	char domain[32];

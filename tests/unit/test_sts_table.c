@@ -559,6 +559,41 @@ test_expiry(void **state)
 	assert_int_equal(fake_fetch_count(), 2);
 }
 
+/* The clock is set while we run: far back a policy stays in force; far ahead it
+ * has expired, and comes back with the right time, whatever could be fetched
+ * meanwhile.  Nobody waits for a wrong time to come. */
+static void
+test_clock(void **state)
+{
+	const int64_t began_ms = clock_wall_ms();
+	int64_t passed_ms = 0;
+	static const int64_t years[] = { -20, 20, -1, 1, -40, 40 };
+
+	(void)state;
+	fake_dns_set(TXT, DNS_TYPE_TXT, DNS_FOUND, RECORD("1"));
+	fake_fetch_text(ENFORCE);
+	(void)look();
+	fake_fetch_fail(TLS_FAILURE_STS_WEBPKI);
+	for (size_t i = 0; i < sizeof(years) / sizeof(years[0]); i++) {
+		passed_ms += STS_FRESH_MAX_MS;
+		clock_test_set(began_ms + passed_ms);
+		clock_test_wall(began_ms + passed_ms + years[i] * 365 *
+			DAY_S * 1000);
+		assert_int_equal(sts_view_enforces(look()), years[i] < 0);
+		passed_ms += STS_FRESH_MAX_MS;
+		clock_test_set(began_ms + passed_ms);
+		assert_true(sts_view_enforces(look()));
+		/* A new id is fetched now, not in twenty years. */
+		fake_dns_set(TXT, DNS_TYPE_TXT, DNS_FOUND, i % 2 == 0 ?
+			RECORD("2") : RECORD("1"));
+		fake_fetch_text(ENFORCE);
+		passed_ms += STS_FRESH_MAX_MS;
+		clock_test_set(began_ms + passed_ms);
+		assert_string_equal(look()->id, i % 2 == 0 ? "2" : "1");
+		fake_fetch_fail(TLS_FAILURE_STS_WEBPKI);
+	}
+}
+
 /* ---- the parent ---- */
 
 static void
@@ -1052,7 +1087,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		T(none), T(first), T(crowd), T(restart), T(stays),
 		T(dns_failure), T(new_id), T(backoff), T(backoff_of_id),
-		T(backoff_stored), T(local), T(mode_none), T(expiry),
+		T(backoff_stored), T(local), T(mode_none), T(expiry), T(clock),
 		T(parent_silent), T(order), T(stored_damage), T(used),
 		T(forget), T(refresh), T(refresh_nothing),
 		T(refresh_meanwhile), T(list), T(list_renewed), T(list_later),
