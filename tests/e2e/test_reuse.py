@@ -44,6 +44,12 @@ for name in ("p1", "p2"):
     net.dns.domain(name + ".test", ["@ MX 10 mx.sts.test.", lab_sts.record(),
                                     "mta-sts A " + WEB4], signed=False)
     web.serve(name + ".test", lab_sts.policy("enforce", "mx.sts.test"))
+# One whose policy does not name that host, one that changes its mind.
+for name, said in (("p3", ("enforce", "mx.other.test")),
+                   ("p4", ("testing", "mx.sts.test"))):
+    net.dns.domain(name + ".test", ["@ MX 10 mx.sts.test.", lab_sts.record(),
+                                    "mta-sts A " + WEB4], signed=False)
+    web.serve(name + ".test", lab_sts.policy(*said))
 net.dns.domain("plain.test", ["@ MX 10 mx.sts.test."], signed=False)
 # A trust anchor, and a certificate for one of the destinations (RFC 7672
 # 3.2.2: the next-hop domain is a reference name, too).
@@ -193,6 +199,58 @@ def _():
     tap.equal(sent("a@p2.test")["tls"], "sts", "second")
     sent("a@plain.test")
     tap.equal(over(sts), [["p1.test", "p2.test", "plain.test"]],
+              "connections")
+
+
+def held(to, result):
+    before = len(daemon.deliveries(to=to))
+    mail(to)
+    net.wait("a delivery line", lambda: len(
+        daemon.deliveries(to=to)) > before, 10)
+    line = daemon.deliveries(to=to)[-1]
+    tap.equal((line["status"], line["result_type"]), ("deferred", result),
+              line["_line"])
+
+
+@t.test("... and none for who names another host, however well it is verified")
+def _():
+    fresh(sts)
+    sent("a@p1.test")
+    held("a@p3.test", "validation-failure")
+    sent("a@p2.test")
+    tap.equal(over(sts), [["p1.test", "p2.test"]], "connections")
+    tap.equal(len(sts.sessions), 1, "connections, with and without mail")
+
+
+def changes(name, *said):
+    """While its connection is idle, and before DNS says so."""
+    web.policy(name, lab_sts.policy(*said))
+    before = len(web.fetches(name))
+    daemon.queue("policies", "refresh", name)
+    tap.equal(len(web.fetches(name)), before + 1, "fetches")
+
+
+@t.test("a policy that changes counts for a connection that is open")
+def _():
+    fresh(sts)
+    tap.equal(sent("a@p4.test")["tls"], "encrypted", "testing")
+    changes("p4.test", "enforce", "mx.sts.test")
+    tap.equal(sent("a@p4.test")["tls"], "sts", "enforce")
+    tap.equal(over(sts), [["p4.test"], ["p4.test"]], "connections")
+    changes("p4.test", "enforce", "mx.other.test")
+    held("a@p4.test", "validation-failure")
+    sent("a@p1.test")
+    tap.equal(over(sts), [["p4.test"], ["p4.test", "p1.test"]],
+              "connections")
+
+
+@t.test("REQUIRETLS by a policy has one of its own, and gives none away")
+def _():
+    fresh(sts)
+    sent("a@p1.test")
+    tap.equal(sent("a@p2.test", "", "--require-tls")["tls"], "pkix", "tls=")
+    sent("a@plain.test")
+    tap.equal(over(sts), [["p1.test", "plain.test"], ["p2.test"]],
               "connections")
 
 
