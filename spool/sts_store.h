@@ -61,8 +61,9 @@ enum status spool_sts_due(struct spool *, const struct spool_sts_due *,
 
 /* Removes, at most max in one call, and gives out (without texts) what went:
  * rows without a policy, or with one that had expired by stale_s, whose last
- * failure needs no remembering any more; then of what is more than keep_domains or keep_bytes of text the least
- * recently used, but last of all the older half of those used since. */
+ * failure needs no remembering any more; then of what is more than keep_domains
+ * or keep_bytes of text the least recently used, but last of all the older half
+ * of those used since. */
 struct spool_sts_bounds {
 	int64_t now_s, used_since_s;
 	int64_t stale_s;		/* 0: those stay for the time being */

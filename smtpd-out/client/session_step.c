@@ -150,9 +150,9 @@ session_enter_helo(struct session *s)
 	session_say(s, SMTP_VERB_HELO, s->env.conf->hostname);
 }
 
-/* Greeting, EHLO or HELO refused: another host may be better.  Where a host must
- * be verified no mail goes back for what is said before it is: else whoever is
- * in the middle could have protected mail returned. */
+/* Greeting, EHLO or HELO refused: another host may be better.  Where a host
+ * must be verified no mail goes back for what is said before it is: else
+ * whoever is in the middle could have protected mail returned. */
 enum session_state
 session_step_turned_away(struct session *s)
 {

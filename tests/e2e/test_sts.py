@@ -69,7 +69,8 @@ def mx(name):
     return "mx." + name
 
 
-good_names = ["mx.sender.test", "two.second.test", "*.wild.test"] + [
+good_names = ["mx.sender.test", "implicit.test", "implicit-star.test",
+              "two.second.test", "*.wild.test"] + [
     mx(d) for d, x in TABLE.items() if DEFECTS[x[1]][0] == GOOD4] + [
     "mx.%s.test" % d for d in ("skip", "crlf", "req", "sub", "stsgood",
                                "byrule", "reqnone")]
@@ -100,6 +101,21 @@ unsigned["record.test"] = one(
     "mta-sts CNAME mta-sts.enforce-clear.test.")
 web.serve("record.test", policy("enforce", "mx.record.test"))
 protected("crlf.test", one(GOOD4), "enforce", "mx.crlf.test")
+# A domain is one, however its name is written.
+protected("xn--bcher-kva.test", one(CLEAR4), "enforce",
+          "mx.xn--bcher-kva.test")
+protected("ulabel.test", ["@ MX 10 mx.xn--bcher-kva.test."], "enforce",
+          "mx.b\u00fccher.test")
+# Without MX records the domain is its own host (RFC 5321 5.1).
+protected("implicit.test", ["@ A " + GOOD4], "enforce", "implicit.test")
+protected("implicit-star.test", ["@ A " + GOOD4], "enforce",
+          "*.implicit-star.test")
+protected("implicit-clear.test", ["@ A " + CLEAR4], "enforce",
+          "implicit-clear.test")
+# An alias of a mail host changes nothing: the MX record's name counts.
+protected("alias-mx.test", ["@ MX 10 mx", "mx CNAME mx.other.test."],
+          "enforce", "mx.alias-mx.test")
+unsigned["other.test"] = ["mx A " + OTHER4]
 # DANE decides where it is there (section 2).
 protected("stsgood.test", one(GOOD4, "_25._tcp.mx TLSA 3 1 1 " + "ab" * 32),
           "enforce", "mx.stsgood.test", signed=True)
@@ -129,7 +145,8 @@ net.start()
 web.policy("crlf.test", policy("enforce", "mx.crlf.test", end="\r\n"))
 web.start()
 users = [SENDER] + ["ann@" + d for d in (
-    *domains, *unsigned, "www.alias.test", "deep.sub.test")]
+    *domains, *unsigned, "www.alias.test", "deep.sub.test",
+    "[%s]" % CLEAR4)]
 exim_users = [u for u in users if "exim" in u]
 postfix = lab_mta.Postfix(net, [u for u in users if u not in exim_users])
 for _address, _pair in ((GOOD4, good), (SELF4, own), (EXPIRED4, expired),
@@ -306,6 +323,44 @@ def _():
 def _():
     held("ann@record.test", "starttls-not-supported")
     tap.equal(len(web.fetches("record.test")), 1, "fetches")
+
+
+@t.test("a domain in capitals, in U-labels or with U-labels in its policy")
+def _():
+    for to, name in (("ann@ENFORCE-Clear.TEST", "enforce-clear.test"),
+                     ("ann@b\u00fccher.test", "xn--bcher-kva.test"),
+                     ("ann@B\u00dcCHER.test", "xn--bcher-kva.test"),
+                     ("ann@ulabel.test", "ulabel.test")):
+        seen = len(daemon.deliveries(destination=name))
+        done = daemon.run("submit", "-c", daemon.config, "-f", SENDER, to,
+                          stdin=b"Subject: s\n\nsecret\n")
+        tap.equal(done.returncode, 0, "exit, %r" % done.stderr)
+        line = net.wait("a result for " + to, lambda: daemon.deliveries(
+            destination=name)[seen:], 20)[0]
+        tap.equal((line["status"], line["result_type"], line["why"]),
+                  ("deferred", "starttls-not-supported", "sts"),
+                  line["_line"])
+
+
+@t.test("without MX records the policy must name the domain itself")
+def _():
+    tap.equal(delivered("ann@implicit.test", "sts")["mx"], "implicit.test",
+              "mx=")
+    held("ann@implicit-star.test", "validation-failure")
+    held("ann@implicit-clear.test", "starttls-not-supported")
+
+
+@t.test("a mail host that is an alias must have its own name's certificate")
+def _():
+    held("ann@alias-mx.test", "certificate-host-mismatch")
+
+
+@t.test("an address literal has no policy, and none is asked for")
+def _():
+    before = len(web.fetches())
+    line = mail("ann@[%s]" % CLEAR4, "sent")
+    tap.equal((line["tls"], line["why"]), ("none", "default"), line["_line"])
+    tap.equal(len(web.fetches()), before, "fetches")
 
 
 @t.test("lines of the policy may end in CRLF")

@@ -255,7 +255,8 @@ sweep(struct spool *s, int64_t now_s, size_t domains, uint64_t bytes,
 	size_t max, const char *want)
 {
 	const struct spool_sts_bounds bounds = { .now_s = now_s,
-		.stale_s = now_s, .keep_domains = domains, .keep_bytes = bytes };
+		.stale_s = now_s, .keep_domains = domains,
+		.keep_bytes = bytes };
 	struct spool_sts out[10];
 	size_t count = 99;
 
