@@ -1,7 +1,7 @@
 /*
  * Descriptors and ports against what the configuration asks for.  A worker has
  * a connection for each delivery in work at most, and a descriptor for each
- * large body; inject one for each session and one for its large body.
+ * large body; inject one for each session and two for its large body.
  */
 #include "config.h"
 
@@ -31,7 +31,7 @@ rlimits_bounds(const struct conf *conf, uint64_t descriptors, uint64_t ports,
 
 	out->active = bound(conf->limit.active, fds);
 	out->active = bound(out->active, ports);
-	out->sessions = bound(conf->limit.sessions, fds / 2);
+	out->sessions = bound(conf->limit.sessions, fds / 3);
 }
 
 uint64_t

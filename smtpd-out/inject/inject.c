@@ -25,6 +25,7 @@
 #include "base/str.h"
 #include "smtpd-out/inject/inject.h"
 #include "smtpd-out/inject/inject_client.h"
+#include "smtpd-out/inject/inject_disk.h"
 #include "smtpd-out/inject/inject_tls.h"
 #include "smtpd-out/ipc/ipc.h"
 #include "smtpd-out/ipc/ipc_msg.h"
@@ -48,6 +49,7 @@ struct inject {
 	struct event_base *base;
 	const struct conf *conf;
 	struct ipc *ipc;
+	struct inject_disk *disk;
 	struct inject_clients clients;
 	struct listener *listeners;
 	size_t listener_count;
@@ -141,9 +143,31 @@ queue_body_drop(void *arg, uint64_t request, uint64_t token)
 	buf_clear(&payload);
 }
 
+static bool
+queue_write_out(void *arg, uint64_t request, const struct inject_write *what)
+{
+	struct inject *in = arg;
+
+	return inject_disk_start(in->disk, request, what);
+}
+
 static const struct inject_queue queue = {
-	queue_submit, queue_body_open, queue_body_drop,
+	queue_submit, queue_body_open, queue_body_drop, queue_write_out,
 };
+
+static void
+on_written(void *arg, uint64_t request, int error)
+{
+	struct inject *in = arg;
+	struct inject_session *s = inject_clients_find(&in->clients, request);
+
+	if (error != 0 && log_once("inject_disk"))
+		log_error("inject_disk", "error", strerror(error), NULL);
+	if (s == NULL)		/* the submitter went away meanwhile */
+		return;
+	inject_session_written(s, error);
+	inject_clients_answered(&in->clients, request);
+}
 
 static bool
 send_hello(struct inject *in)
@@ -489,6 +513,7 @@ ignore_signals(void)
 static void
 inject_clear(struct inject *in)
 {
+	inject_disk_free(&in->disk);
 	inject_clients_clear(&in->clients);
 	listeners_close(in);
 	event_free(in->stop_ev);
@@ -514,6 +539,7 @@ inject_main(struct conf *conf, int ipc_fd, const int *listen_fds,
 		return EXIT_FAILURE;
 	in.ipc = ipc_new(in.base, ipc_fd, IPC_INJECT, IPC_PARENT, on_frame,
 		&in);
+	in.disk = inject_disk_new(in.base, on_written, &in);
 	inject_clients_init(&in.clients, in.base, conf);
 	in.clients.pool.max_bytes = POOL_BYTES;
 	in.clients.queue = &queue;
@@ -523,8 +549,8 @@ inject_main(struct conf *conf, int ipc_fd, const int *listen_fds,
 	in.backlog_ev = evtimer_new(in.base, on_backlog, &in);
 	in.accept_ev = evtimer_new(in.base, on_accept_again, &in);
 	in.stop_ev = evtimer_new(in.base, on_stop_time, &in);
-	if (in.backlog_ev == NULL || in.accept_ev == NULL ||
-	    in.stop_ev == NULL)
+	if (in.disk == NULL || in.backlog_ev == NULL ||
+	    in.accept_ev == NULL || in.stop_ev == NULL)
 		return EXIT_FAILURE;
 	listeners_open(&in, listen_fds, listen_count);
 	if (!sandbox(&in) || !send_hello(&in))

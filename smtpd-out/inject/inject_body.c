@@ -17,7 +17,7 @@
 
 #define SLICE_BYTES (16U * 1024)	/* taken between looks at memory */
 #define WRITE_BYTES (64U * 1024)	/* written to the file at once */
-#define FLUSH_BYTES (4U * 1024 * 1024)	/* write-back is started this often */
+#define PIECE_BYTES (1024U * 1024)	/* put on the disk at once */
 #define POOL_FLOOR_BYTES (16U * 1024)	/* kept in memory even when short */
 #define PREFIX_BYTES 2048
 
@@ -93,16 +93,13 @@ inject_body_wants_file(const struct inject_body *b)
 }
 
 static enum inject_reply
-fault_of_errno(void)
+fault_of(int error)
 {
-	return errno == ENOSPC || errno == EDQUOT || errno == EFBIG ?
+	return error == ENOSPC || error == EDQUOT || error == EFBIG ?
 		REPLY_STORE_FULL : REPLY_STORE;
 }
 
-/*
- * Writes what is held when it is at least `least`.  Write-back is started as
- * we go, so that the final fdatasync has little left to wait for.
- */
+/* Writes what is held when it is at least `least`. */
 static void
 flush(struct inject_body *b, size_t least)
 {
@@ -111,18 +108,11 @@ flush(struct inject_body *b, size_t least)
 	if (b->fd < 0 || b->fault != REPLY_NONE || len < least || len == 0)
 		return;
 	if (!fd_write_all(b->fd, buf_data(&b->mem), len)) {
-		inject_body_fail(b, fault_of_errno());
+		inject_body_fail(b, fault_of(errno));
 		return;
 	}
 	buf_drain(&b->mem, len);
 	b->written_bytes += len;
-	if (b->written_bytes - b->flushed_bytes < FLUSH_BYTES)
-		return;
-	/* A hint: some file systems know no such thing. */
-	(void)sync_file_range(b->fd, (off_t)b->flushed_bytes,
-		(off_t)(b->written_bytes - b->flushed_bytes),
-		SYNC_FILE_RANGE_WRITE);
-	b->flushed_bytes = b->written_bytes;
 }
 
 void
@@ -138,12 +128,48 @@ inject_body_set_file(struct inject_body *b, int fd, uint64_t token)
 	account(b);
 }
 
-void
-inject_body_sync(struct inject_body *b)
+/* ---- to the disk ----------------------------------------------------- */
+
+static bool
+piece_due(const struct inject_body *b)
 {
-	flush(b, 0);
-	if (b->fd >= 0 && b->fault == REPLY_NONE && fdatasync(b->fd) != 0)
-		inject_body_fail(b, fault_of_errno());
+	return b->written_bytes - b->flushed_bytes >= PIECE_BYTES;
+}
+
+bool
+inject_body_next_write(struct inject_body *b, struct inject_write *write_out)
+{
+	if (b->fd < 0 || b->writing || b->durable)
+		return false;
+	if (b->ended)
+		flush(b, 0);
+	if (b->fault != REPLY_NONE || (!b->ended && !piece_due(b)))
+		return false;
+	write_out->fd = b->fd;
+	write_out->from = b->flushed_bytes;
+	write_out->len = b->written_bytes - b->flushed_bytes;
+	write_out->sync = b->syncing = b->ended;
+	b->flushed_bytes = b->written_bytes;
+	b->writing = true;
+	return true;
+}
+
+void
+inject_body_written(struct inject_body *b, int error)
+{
+	b->writing = false;
+	if (error != 0)
+		inject_body_fail(b, fault_of(error));
+	else
+		b->durable = b->syncing && b->fault == REPLY_NONE;
+}
+
+bool
+inject_body_waits(const struct inject_body *b)
+{
+	if (b->fd < 0 || b->fault != REPLY_NONE)
+		return false;
+	return b->ended ? !b->durable : b->writing && piece_due(b);
 }
 
 /* ---- the header ------------------------------------------------------ */
@@ -344,7 +370,8 @@ inject_body_text(struct inject_body *b, const uint8_t *bytes, size_t len)
 {
 	size_t used = 0;
 
-	while (used < len && !b->ended && !inject_body_wants_file(b)) {
+	while (used < len && !b->ended && !inject_body_wants_file(b) &&
+	    !inject_body_waits(b)) {
 		size_t slice = len - used;
 
 		used += take_slice(b, bytes + used,

@@ -8,6 +8,10 @@
  * called inject_body_set_file().  After a fault the rest is read and
  * dropped, so that the end is still found and the session stays in step.
  *
+ * A file is written out to the disk in pieces, one at a time: whenever
+ * inject_body_next_write() has one, the owner sees to it and then calls
+ * inject_body_written().  No byte is taken while inject_body_waits().
+ *
  * The end of DATA is CRLF.CRLF and nothing else (RFC 5321 2.3.8, 4.1.1.4):
  * what another server might take for an end ("LF.LF", "CR.CR", "LF.CRLF")
  * is a fault, or, with `normalise`, text.  A NUL octet is a fault: no
@@ -23,6 +27,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "smtpd-out/inject/inject_disk.h"
 #include "smtpd-out/inject/inject_reply.h"
 
 /* Memory of all sessions together: when more is in use than max_bytes,
@@ -64,7 +69,11 @@ struct inject_body {
 	uint64_t token;		/* of the file */
 	uint64_t stored_bytes;	/* incl. prefix and what is in mem */
 	uint64_t text_bytes;	/* as received, unstuffed */
-	uint64_t written_bytes, flushed_bytes;	/* to the file; to the disk */
+	uint64_t written_bytes;	/* to the file */
+	uint64_t flushed_bytes;	/* on their way to the disk, or there */
+	bool writing;		/* inject_body_written() will be called */
+	bool syncing;		/* ... for the end */
+	bool durable;		/* the end, too, is on the disk */
 	size_t line_len;
 
 	bool in_header;
@@ -92,8 +101,13 @@ bool inject_body_wants_file(const struct inject_body *);
 void inject_body_set_file(struct inject_body *, int fd, uint64_t token);
 /* Gives up: frees what is held and drops the rest. */
 void inject_body_fail(struct inject_body *, enum inject_reply);
-/* After the end, with a file: everything is on the disk, or there is a
- * fault. */
-void inject_body_sync(struct inject_body *);
+/* False: nothing is to be put on the disk now.  At the end this is true once
+ * more, for the rest; when that has succeeded the body is durable. */
+bool inject_body_next_write(struct inject_body *, struct inject_write *);
+/* error: 0 or an errno. */
+void inject_body_written(struct inject_body *, int error);
+/* The disk has to catch up before more bytes are taken, or, at the end,
+ * before the message is whole. */
+bool inject_body_waits(const struct inject_body *);
 
 #endif

@@ -447,9 +447,17 @@ port_body_drop(void *arg, uint64_t request, uint64_t token)
 	all->queue->body_drop(all->queue_arg, request, token);
 }
 
+static bool
+port_write_out(void *arg, uint64_t request, const struct inject_write *what)
+{
+	struct inject_clients *all = ((struct inject_client *)arg)->all;
+
+	return all->queue->write_out(all->queue_arg, request, what);
+}
+
 static const struct inject_port port = {
 	port_request, port_forget, port_submit, port_body_open,
-	port_body_drop,
+	port_body_drop, port_write_out,
 };
 
 /* ---- the table ------------------------------------------------------- */

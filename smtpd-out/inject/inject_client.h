@@ -23,12 +23,14 @@ struct inject_client;
 
 TAILQ_HEAD(inject_client_list, inject_client);
 
-/* The way to the parent; none of these calls back at once. */
+/* The way to the parent and to the disk; none of these calls back at once. */
 struct inject_queue {
 	enum status (*submit)(void *arg, uint64_t request,
 		const struct msg_submit *);
 	enum status (*body_open)(void *arg, uint64_t request);
 	void (*body_drop)(void *arg, uint64_t request, uint64_t token);
+	bool (*write_out)(void *arg, uint64_t request,
+		const struct inject_write *);
 };
 
 /* What all clients share. */

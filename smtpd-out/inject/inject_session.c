@@ -46,13 +46,16 @@ static const struct state_row {
 	[INJECT_RCPT] = { "rcpt", input_line,
 		BIT(READY) | BIT(DATA) | BIT(CHUNK) | BIT(CLOSING) },
 	[INJECT_DATA] = { "data", input_text,
-		BIT(READY) | BIT(SPILL) | BIT(SUBMIT) | BIT(CLOSING) },
+		BIT(READY) | BIT(SPILL) | BIT(DISK) | BIT(SUBMIT) |
+		BIT(CLOSING) },
 	[INJECT_BDAT] = { "bdat", input_line,
 		BIT(READY) | BIT(CHUNK) | BIT(CLOSING) },
 	[INJECT_CHUNK] = { "chunk", input_chunk,
 		BIT(GREETED) | BIT(READY) | BIT(MAIL) | BIT(BDAT) |
-		BIT(SPILL) | BIT(SUBMIT) | BIT(CLOSING) },
+		BIT(SPILL) | BIT(DISK) | BIT(SUBMIT) | BIT(CLOSING) },
 	[INJECT_SPILL] = { "spill", NULL,
+		BIT(DATA) | BIT(CHUNK) | BIT(CLOSING) },
+	[INJECT_DISK] = { "disk", NULL,
 		BIT(DATA) | BIT(CHUNK) | BIT(CLOSING) },
 	[INJECT_SUBMIT] = { "submit", NULL, BIT(READY) | BIT(CLOSING) },
 	[INJECT_CLOSING] = { "closing", input_nothing, 0 },
@@ -334,7 +337,8 @@ inject_session_deadline_ms(const struct inject_session *s)
 	int64_t idle = s->active_ms + limit->inject_command_ms;
 	int64_t end = s->started_ms + limit->inject_session_ms;
 
-	if (s->state == INJECT_SUBMIT || s->state == INJECT_SPILL)
+	if (s->state == INJECT_SUBMIT || s->state == INJECT_SPILL ||
+	    s->state == INJECT_DISK)
 		return s->active_ms + ANSWER_MS;
 	if (s->state == INJECT_CLOSING)
 		return s->active_ms + CLOSING_MS;
@@ -358,6 +362,7 @@ inject_session_timeout(struct inject_session *s)
 		inject_txn_fail(s, REPLY_NO_ANSWER, false);
 		break;
 	case INJECT_SPILL:
+	case INJECT_DISK:
 		inject_close(s, REPLY_NO_ANSWER);
 		break;
 	default:

@@ -25,10 +25,11 @@
 struct inject_session;
 
 /*
- * The way to the queue.  request() gives a number; what the queue answers to
- * it is brought to the session by the caller of inject_session_accepted(),
- * _rejected() or _file() until forget().  A file that comes after forget()
- * must be dropped by the port itself.  Nothing here calls back at once.
+ * The way to the queue and to the disk.  request() gives a number; what is
+ * answered to it is brought to the session by the caller of
+ * inject_session_accepted(), _rejected(), _file() or _written() until
+ * forget().  A file that comes after forget() must be dropped by the port
+ * itself.  Nothing here calls back at once.
  */
 struct inject_port {
 	uint64_t (*request)(void *arg, struct inject_session *);
@@ -37,6 +38,9 @@ struct inject_port {
 		const struct msg_submit *);
 	enum status (*body_open)(void *arg, uint64_t request);
 	void (*body_drop)(void *arg, uint64_t request, uint64_t token);
+	/* False, with errno: it cannot be done, no answer comes. */
+	bool (*write_out)(void *arg, uint64_t request,
+		const struct inject_write *);
 };
 
 struct inject_session_args {	/* borrowed; outlive the session */
@@ -61,6 +65,7 @@ enum inject_state {
 	INJECT_BDAT,		/* between chunks */
 	INJECT_CHUNK,		/* octets of a chunk */
 	INJECT_SPILL,		/* waits for a file of the queue */
+	INJECT_DISK,		/* waits for the disk to have the text */
 	INJECT_SUBMIT,		/* waits for the queue's decision */
 	INJECT_CLOSING,		/* only output is left */
 	INJECT_STATE_COUNT
@@ -99,6 +104,8 @@ void inject_session_rejected(struct inject_session *,
 	const struct msg_rejected *);
 /* Takes the descriptor. */
 void inject_session_file(struct inject_session *, int fd, uint64_t token);
+/* Of the disk: error is 0 or an errno. */
+void inject_session_written(struct inject_session *, int error);
 
 /* The service stops: ends now, or after the message in transfer. */
 void inject_session_stop(struct inject_session *);

@@ -4,6 +4,7 @@
  */
 #include "config.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -178,14 +179,14 @@ request(struct inject_session *s)
 	return s->txn.request;
 }
 
-/* The whole text is here: hand it to the queue. */
+/* The whole text is here, and on the disk if it is large: hand it to the
+ * queue. */
 static void
 submit(struct inject_session *s)
 {
 	struct inject_body *b = &s->txn.body;
 	struct msg_submit msg = { .env = s->txn.env };
 
-	inject_body_sync(b);
 	if (b->fault != REPLY_NONE) {
 		inject_txn_fail(s, b->fault, false);
 		return;
@@ -219,6 +220,23 @@ ask_file(struct inject_session *s)
 	s->active_ms = clock_mono_ms();
 }
 
+/* Puts on the disk what is due.  Only when the disk falls behind, and at the
+ * end, the session waits for it. */
+static void
+disk_step(struct inject_session *s)
+{
+	struct inject_body *b = &s->txn.body;
+	struct inject_write what;
+
+	if (inject_body_next_write(b, &what) &&
+	    !s->args.port->write_out(s->args.port_arg, request(s), &what))
+		inject_body_written(b, errno);
+	if (!inject_body_waits(b))
+		return;
+	inject_set_state(s, INJECT_DISK);
+	s->active_ms = clock_mono_ms();
+}
+
 void
 inject_text_step(struct inject_session *s)
 {
@@ -226,6 +244,8 @@ inject_text_step(struct inject_session *s)
 
 	if (inject_body_wants_file(b))
 		ask_file(s);
+	else
+		disk_step(s);
 	if (s->state == INJECT_DATA && b->ended)
 		submit(s);
 }
@@ -238,6 +258,8 @@ inject_chunk_step(struct inject_session *s)
 	if (s->chunk_left > 0 && s->chunk_fault == REPLY_NONE &&
 	    inject_body_wants_file(b))
 		ask_file(s);
+	else if (s->chunk_left > 0 && s->chunk_fault == REPLY_NONE)
+		disk_step(s);
 	if (s->state != INJECT_CHUNK || s->chunk_left > 0)
 		return;
 	if (s->chunk_fault != REPLY_NONE) {
@@ -249,6 +271,8 @@ inject_chunk_step(struct inject_session *s)
 		inject_body_end_chunks(b);
 	if (inject_body_wants_file(b))
 		ask_file(s);
+	else
+		disk_step(s);
 	if (s->state != INJECT_CHUNK)
 		return;
 	if (s->chunk_last) {
@@ -283,7 +307,7 @@ inject_session_accepted(struct inject_session *s, uint64_t queue_id)
 	txn_end(s);
 }
 
-/* Back to receiving after SPILL. */
+/* Back to receiving after SPILL or DISK. */
 static void
 resume(struct inject_session *s)
 {
@@ -331,4 +355,14 @@ inject_session_file(struct inject_session *s, int fd, uint64_t token)
 	s->txn.token = token;
 	inject_body_set_file(&s->txn.body, fd, token);
 	resume(s);
+}
+
+void
+inject_session_written(struct inject_session *s, int error)
+{
+	if (!s->txn.body_begun)
+		return;
+	inject_body_written(&s->txn.body, error);
+	if (s->state == INJECT_DISK)
+		resume(s);
 }

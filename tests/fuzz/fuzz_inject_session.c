@@ -6,6 +6,7 @@
  */
 #include "config.h"
 
+#include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,6 +49,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		CONF_BARE_REFUSE;
 	f.answer = (enum fake_answer)(pick >> 2 & 3);
 	f.file_answer = (enum fake_answer)(pick >> 4 & 3);
+	f.disk_answer = (enum fake_answer)(pick >> 6 & 3);
+	f.disk_error = EIO;
 	f.conf.limit.inline_bytes = 200;
 	f.conf.limit.message_bytes = 2000;
 	f.conf.limit.line_bytes = 100;

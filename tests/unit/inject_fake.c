@@ -3,6 +3,7 @@
  */
 #include "config.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +28,7 @@ port_forget(void *arg, uint64_t request)
 	struct fake *f = arg;
 
 	if (request == f->last_request)
-		f->submit_due = f->file_due = false;
+		f->submit_due = f->file_due = f->disk_due = false;
 	f->forgets++;
 }
 
@@ -56,6 +57,10 @@ port_submit(void *arg, uint64_t request, const struct msg_submit *msg)
 	if (request != f->last_request ||
 	    (msg->body != NULL && msg->body_len != msg->env->size_bytes) ||
 	    (msg->body == NULL && msg->file_token != f->last_token))
+		abort();
+	/* What is acknowledged has been on the disk before. */
+	if (msg->body == NULL && (!f->durable ||
+	    f->disk_bytes != msg->env->size_bytes))
 		abort();
 	envelope_free(&f->env);
 	mem_free(&f->body);
@@ -96,9 +101,27 @@ port_body_drop(void *arg, uint64_t request, uint64_t token)
 	f->dropped_token = token;
 }
 
+static bool
+port_write_out(void *arg, uint64_t request, const struct inject_write *what)
+{
+	struct fake *f = arg;
+
+	if (request != f->last_request || f->disk_due || f->durable ||
+	    what->from != f->disk_bytes)
+		abort();
+	errno = EMFILE;
+	if (f->disk_answer == FAKE_BROKEN)
+		return false;
+	f->writes++;
+	f->disk_bytes += what->len;
+	f->disk_due = true;
+	f->syncing = what->sync;
+	return true;
+}
+
 static const struct inject_port port = {
 	port_request, port_forget, port_submit, port_body_open,
-	port_body_drop,
+	port_body_drop, port_write_out,
 };
 
 void
@@ -161,13 +184,28 @@ give_file(struct fake *f)
 	f->file_fd = memfd_create("body", MFD_CLOEXEC);
 	if (f->file_fd < 0)
 		abort();
+	f->disk_due = f->durable = false;
+	f->disk_bytes = 0;
 	inject_session_file(f->session, fcntl(f->file_fd, F_DUPFD_CLOEXEC, 3),
 		++f->last_token);
+}
+
+void
+fake_disk(struct fake *f, int error)
+{
+	f->disk_due = false;
+	f->durable = f->syncing && error == 0;
+	inject_session_written(f->session, error);
 }
 
 bool
 fake_answer(struct fake *f)
 {
+	if (f->disk_due && f->disk_answer != FAKE_SILENT) {
+		fake_disk(f, f->disk_answer == FAKE_REJECT ? f->disk_error :
+			0);
+		return true;
+	}
 	if (f->file_due) {
 		f->file_due = false;
 		if (f->file_answer == FAKE_REJECT)

@@ -21,10 +21,13 @@ struct fake {
 	bool starttls;		/* of sessions to come */
 	struct inject_pool pool;
 	struct inject_session *session;
-	enum fake_answer answer, file_answer;
+	enum fake_answer answer, file_answer, disk_answer;
+	int disk_error;		/* with FAKE_REJECT: the errno */
 	uint64_t last_request, last_token;
-	bool submit_due, file_due;
-	unsigned submits, opens, drops, forgets;
+	bool submit_due, file_due, disk_due;
+	bool syncing, durable;	/* the last file: its end is on the disk */
+	uint64_t disk_bytes;	/* of the last file, written out */
+	unsigned submits, opens, drops, forgets, writes;
 	uint64_t dropped_token;
 	struct envelope *env;	/* of the last submit */
 	char *body;		/* of the last submit, NUL at its end */
@@ -41,5 +44,7 @@ void fake_session(struct fake *);	/* a new one, not yet started */
 size_t fake_feed(struct fake *, const char *text, size_t len, size_t step);
 /* Gives the pending answers; false when there were none. */
 bool fake_answer(struct fake *);
+/* The disk's answer to what was asked last. */
+void fake_disk(struct fake *, int error);
 
 #endif

@@ -355,6 +355,7 @@ spill(void **state)
 	struct inject_pool pool = { 0, 8 << 20 };
 	struct inject_body_rules rules = plain;
 	struct inject_body b;
+	struct inject_write what;
 	char line[101], back[101];
 	size_t lines = 60000, used = 0;
 	int fd = memfd_create("body", 0);
@@ -374,6 +375,8 @@ spill(void **state)
 		while (at < 100) {
 			at += inject_body_text(&b,
 				(const uint8_t *)line + at, 100 - at);
+			if (inject_body_next_write(&b, &what))
+				inject_body_written(&b, 0);
 			if (!inject_body_wants_file(&b))
 				continue;
 			assert_true(b.mem.len > rules.inline_bytes);
@@ -385,8 +388,10 @@ spill(void **state)
 		assert_true(pool.used_bytes <= 512 * 1024);
 	}
 	assert_int_equal(inject_body_text(&b, (const uint8_t *)".\r\n", 3), 3);
-	inject_body_sync(&b);
-	assert_true(b.ended);
+	assert_true(inject_body_next_write(&b, &what));
+	assert_true(what.sync);
+	inject_body_written(&b, 0);
+	assert_true(b.ended && b.durable);
 	assert_int_equal(b.fault, REPLY_NONE);
 	assert_true(b.stored_bytes == used + 14);
 	assert_true(lseek(fd, 0, SEEK_END) == (off_t)b.stored_bytes);
