@@ -341,6 +341,7 @@ spool_close(struct spool **sp)
 	table_free(&s->touched);
 	free(s->added.list);
 	free(s->removed.list);
+	spool_room_clear(s);
 	close_fd(&s->body_fd);
 	close_fd(&s->dir_fd);
 	close_fd(&s->lock_fd);

@@ -64,9 +64,7 @@ spool_body_file_drop(struct spool *s, uint64_t token)
 	char name[SPOOL_FILE_NAME_MAX];
 
 	temp_name(token, name);
-	if (unlinkat(s->body_fd, name, 0) != 0 && errno != ENOENT)
-		log_warn("spool-body-left", "file", name, "why",
-			strerror(errno), NULL);
+	spool_room_remove(s, name);
 }
 
 enum status
@@ -128,9 +126,7 @@ spool_body_files_committed(struct spool *s)
 	for (size_t i = 0; i < s->removed.count; i++) {
 		spool_body_name(s->removed.list[i].id, name);
 		spool_step(s, "before-unlink");
-		if (unlinkat(s->body_fd, name, 0) != 0 && errno != ENOENT)
-			log_warn("spool-body-left", "file", name, "why",
-				strerror(errno), NULL);
+		spool_room_remove(s, name);
 		spool_step(s, "after-unlink");
 	}
 	s->added.count = s->removed.count = 0;

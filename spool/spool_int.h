@@ -37,6 +37,20 @@ struct spool_file_ops {
 	size_t count, cap;
 };
 
+/* Removed body files whose room is given back part by part. */
+#define SPOOL_ROOM_MAX 64
+
+struct spool_room_file {
+	int fd;
+	bool alone;		/* nobody else has it open */
+	unsigned asked;		/* ... so often it was asked in vain */
+};
+
+struct spool_room {
+	struct spool_room_file files[SPOOL_ROOM_MAX];
+	size_t count, at;
+};
+
 struct spool {
 	sqlite3 *db;
 	sqlite3_stmt *stmts[STMT_COUNT];
@@ -57,6 +71,7 @@ struct spool {
 	uint64_t last_token;
 	struct spool_totals totals, committed;
 	struct spool_file_ops added, removed;
+	struct spool_room room;
 	struct table *touched;	/* destinations, by the open transaction */
 	TAILQ_HEAD(, touch) touches;
 	char error[SPOOL_ERROR_MAX];
@@ -142,6 +157,12 @@ enum status spool_body_sweep(struct spool *) MUST_CHECK;
 enum status spool_body_check_none(struct spool *) MUST_CHECK;
 enum status spool_body_file_open(struct spool *, uint64_t id,
 	uint64_t size_bytes, int *fd_out) MUST_CHECK;
+
+/* ---- spool_room.c ---- */
+
+/* Removes a file of body/ and keeps its room to be given back. */
+void spool_room_remove(struct spool *, const char *name);
+void spool_room_clear(struct spool *);
 
 /* ---- spool_reserve.c ---- */
 

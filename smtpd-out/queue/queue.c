@@ -19,12 +19,14 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "spool/spool_room.h"
 #include "smtpd-out/ipc/turn.h"
 #include "smtpd-out/queue/queue_int.h"
 
 #define RETRY_COMMIT_MS 1000
 #define IDLE_MS 200		/* housekeeping of the spool after a commit */
 #define IDLE_MORE_MS 20		/* and its next part */
+#define ROOM_MS 5		/* between parts of removed large bodies */
 #define BATCH { .size = 512, .least = 128, .most = 4096 }
 #define RECHECK_START_MS 5000
 #define RECHECK_SLICE { .size = 16, .least = 8, .most = 64 }
@@ -364,6 +366,9 @@ on_commit(evutil_socket_t fd, short what, void *arg)
 void
 queue_housekeep(struct queue *q)
 {
+	if (spool_room_waits(q->spool) &&
+	    !event_pending(q->room_ev, EV_TIMEOUT, NULL))
+		add_timer(q->room_ev, 0);
 	if (spool_log_long(q->spool))
 		add_timer(q->idle_ev, 0);
 	else if (!event_pending(q->idle_ev, EV_TIMEOUT, NULL))
@@ -419,6 +424,19 @@ on_idle(evutil_socket_t fd, short what, void *arg)
 		add_timer(q->idle_ev, IDLE_MORE_MS);
 }
 
+/* Large bodies that were removed: others have their turn in between. */
+static void
+on_room(evutil_socket_t fd, short what, void *arg)
+{
+	struct queue *q = arg;
+
+	(void)fd;
+	(void)what;
+	turn_mark("room");
+	if (spool_give_room(q->spool))
+		add_timer(q->room_ev, ROOM_MS);
+}
+
 /* ---- life ---- */
 
 struct queue *
@@ -439,6 +457,7 @@ queue_new(struct event_base *base, const struct conf *conf,
 	q->next_job = 1;
 	q->commit_ev = event_new(base, -1, 0, on_commit, q);
 	q->idle_ev = event_new(base, -1, 0, on_idle, q);
+	q->room_ev = event_new(base, -1, 0, on_room, q);
 	q->batch = (struct slice)BATCH;
 	q->recheck_slice = (struct slice)RECHECK_SLICE;
 	hold_init(q);
@@ -474,6 +493,7 @@ queue_free(struct queue **qp)
 	notice_list_clear(&q->notices);
 	table_free(&q->by_delivery);
 	table_free(&q->by_job);
+	event_free(q->room_ev);
 	event_free(q->idle_ev);
 	work_clear(q);
 	hold_clear(q);

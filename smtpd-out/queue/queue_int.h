@@ -87,7 +87,7 @@ struct queue {
 	struct spool *spool;
 	struct queue_port port;
 	struct event *commit_ev, *due_ev, *pump_ev, *expire_ev,
-		*idle_ev;
+		*idle_ev, *room_ev;
 	TAILQ_HEAD(, submit_op) submits;
 	TAILQ_HEAD(, result_op) results;
 	/* How many of them are in a transaction, and in the last one. */

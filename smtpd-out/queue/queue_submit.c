@@ -96,6 +96,7 @@ queue_body_drop(struct queue *q, uint64_t child, uint64_t token)
 		return;
 	spool_body_file_drop(q->spool, token);
 	token_forget(q, token);
+	queue_housekeep(q);
 }
 
 void

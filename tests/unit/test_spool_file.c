@@ -15,6 +15,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
+#include "spool/spool_room.h"
 #include "tests/unit/test_spool_util.h"
 
 static struct envelope *
@@ -118,6 +119,103 @@ test_file_50_mb(void **state)
 	spool_close(&s);
 }
 
+static uint64_t
+sparse_file(struct spool *s, off_t size_bytes)
+{
+	uint64_t token;
+	int fd;
+
+	assert_int_equal(spool_body_file_new(s, &token, &fd), ST_OK);
+	assert_int_equal(ftruncate(fd, size_bytes), 0);
+	assert_int_equal(close(fd), 0);
+	return token;
+}
+
+static unsigned
+give_all(struct spool *s)
+{
+	unsigned parts = 1;
+
+	while (spool_give_room(s))
+		assert_true(++parts < 10000);
+	assert_false(spool_room_waits(s));
+	return parts;
+}
+
+/* A large body loses its name at once and its room part by part, unless
+ * somebody still reads it. */
+static void
+test_room(void **state)
+{
+	const off_t size = 50 << 20;
+	struct spool *s = test_open(*state);
+	struct envelope *env;
+	size_t len;
+	void *data;
+	int fd;
+
+	assert_int_equal(spool_begin(s), ST_OK);
+	env = add_file(s, test_body_file(s, (size_t)size), (size_t)size,
+		ST_OK);
+	assert_int_equal(spool_commit(s), ST_OK);
+	assert_false(spool_room_waits(s));
+	assert_int_equal(spool_body_get(s, env->id, &data, &len, &fd), ST_OK);
+	assert_int_equal(test_act(s, &test_any, SPOOL_REMOVE), 1);
+	assert_int_equal(test_body_files(*state), 0);
+	for (int i = 0; i < 20; i++)
+		assert_true(spool_give_room(s));
+	assert_int_equal(lseek(fd, 0, SEEK_END), size);
+	(void)close(fd);
+	assert_in_range(give_all(s), 12, 13);
+	/* its reader stays: what it reads stays, and is not waited for */
+	assert_int_equal(spool_begin(s), ST_OK);
+	envelope_free(&env);
+	env = add_file(s, sparse_file(s, size), (size_t)size, ST_OK);
+	assert_int_equal(spool_commit(s), ST_OK);
+	assert_int_equal(spool_body_get(s, env->id, &data, &len, &fd), ST_OK);
+	assert_int_equal(test_act(s, &test_any, SPOOL_REMOVE), 1);
+	(void)give_all(s);
+	assert_int_equal(lseek(fd, 0, SEEK_END), size);
+	(void)close(fd);
+	envelope_free(&env);
+	spool_close(&s);
+}
+
+/* More than are held open, some with a reader; and the spool is closed before
+ * all is done. */
+static void
+test_room_many(void **state)
+{
+	struct spool *s = test_open(*state);
+	int fds[10];
+
+	for (int i = 0; i < 200; i++) {
+		uint64_t token = sparse_file(s, 9 << 20);
+		char *path = xasprintf("%s/spool/body/tmp-%d", (char *)*state,
+			(int)token);
+
+		if (i % 20 == 0)
+			fds[i / 20] = open(path, O_RDONLY | O_CLOEXEC);
+		free(path);
+		spool_body_file_drop(s, token);
+	}
+	assert_int_equal(test_body_files(*state), 0);
+	for (int i = 0; i < 100; i++)
+		(void)spool_give_room(s);
+	assert_true(spool_room_waits(s));
+	(void)give_all(s);
+	for (int i = 0; i < 10; i++) {
+		assert_int_equal(lseek(fds[i], 0, SEEK_END), 9 << 20);
+		(void)close(fds[i]);
+	}
+	spool_body_file_drop(s, sparse_file(s, 9 << 20));
+	assert_true(spool_room_waits(s));
+	spool_close(&s);
+	s = test_open(*state);
+	assert_int_equal(test_body_files(*state), 0);
+	spool_close(&s);
+}
+
 /* After much was removed, idle work gives the space back in slices. */
 static void
 test_idle_shrinks(void **state)
@@ -177,6 +275,8 @@ main(void)
 		T(test_file_life),
 		T(test_file_rollback),
 		T(test_file_50_mb),
+		T(test_room),
+		T(test_room_many),
 		T(test_idle_shrinks),
 		T(test_lock),
 	};
