@@ -55,8 +55,9 @@ def submit_one(s, number, n):
     domain = "sink%d.test" % (n % DOMAINS)
     with lock:
         attempted.add(name)
+    lines = (1, 10, 300) if n % 20 else (30000, 100000)	# in files
     body = "Message-ID: <%s>\r\nSubject: crash\r\n\r\n%s" % (
-        name, "0123456789abcdef\r\n" * rng.choice((1, 10, 300)))
+        name, "0123456789abcdef\r\n" * rng.choice(lines))
     s.sendmail(SENDER, ["a@" + domain], body)
     with lock:
         acknowledged.add(name)
