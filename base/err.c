@@ -225,6 +225,14 @@ local_outcome(enum outcome_scope scope, enum outcome_stage stage, int code,
 	return o;
 }
 
+/* Told in reports (RFC 8460 4.3) by that name. */
+static struct outcome
+with_failure(enum tls_failure failure, struct outcome o)
+{
+	o.tls_failure = failure;
+	return o;
+}
+
 struct outcome
 outcome_no_domain(const char *domain)
 {
@@ -258,6 +266,14 @@ outcome_dns_later(const char *domain, const char *why)
 {
 	return local_outcome(SCOPE_DESTINATION, STAGE_DNS, 451, "4.4.3",
 		"DNS lookup for %s failed: %s", domain, why);
+}
+
+/* RFC 8460 section 4.3.2.1. */
+struct outcome
+outcome_dns_bogus(const char *domain, const char *why)
+{
+	return with_failure(TLS_FAILURE_DNSSEC_INVALID, outcome_dns_later(
+		domain, why));
 }
 
 struct outcome
@@ -303,14 +319,6 @@ outcome_protocol(enum outcome_stage stage, const char *host, const char *why)
 	return local_outcome(SCOPE_HOST, stage, 451, "4.5.0",
 		"protocol error by %s in state %s: %s", host,
 		outcome_stage_name(stage), why);
-}
-
-/* Told in reports (RFC 8460 4.3) by that name. */
-static struct outcome
-with_failure(enum tls_failure failure, struct outcome o)
-{
-	o.tls_failure = failure;
-	return o;
 }
 
 struct outcome

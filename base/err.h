@@ -118,6 +118,7 @@ struct outcome outcome_null_mx(const char *domain);	/* RFC 7505 */
 struct outcome outcome_no_address(const char *domain);
 struct outcome outcome_bad_address(const char *address);
 struct outcome outcome_dns_later(const char *domain, const char *why);
+struct outcome outcome_dns_bogus(const char *domain, const char *why);
 struct outcome outcome_loop(const char *domain);	/* MX is this host */
 struct outcome outcome_hops(unsigned hops);
 

@@ -194,6 +194,7 @@ ask(struct sts_fetch *f)
 		f->v6.answer->result == DNS_LATER ? f->v6.answer : NULL;
 
 	(void)event_del(f->timer);
+	f->local = later != NULL && later->silent;
 	if (q.addr_count == 0 && later != NULL)
 		fail(f, TLS_FAILURE_STS_FETCH, f->host, later->why != NULL ?
 			later->why : "no usable DNS answer");

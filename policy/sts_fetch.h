@@ -43,8 +43,8 @@ struct sts_fetch_result {
 	 * not valid) or TLS_FAILURE_STS_WEBPKI (certificate). */
 	enum tls_failure failure;
 	char reason[STS_FETCH_REASON_MAX];	/* a sentence on failure */
-	/* It is our side that failed (too many fetches, no CA file): nothing
-	 * is known of the domain. */
+	/* It is our side that failed (too many fetches, no CA file, a resolver
+	 * that is silent): nothing is known of the domain. */
 	bool local;
 };
 

@@ -145,6 +145,7 @@ parts_fill(struct pool *p, const struct dns_answer_parts *parts)
 	a->chain_security = parts->chain_security;
 	a->ttl_s = parts->ttl_s;
 	a->ede = parts->ede;
+	a->silent = parts->silent;
 	a->name = pool_name(p, parts->name);
 	a->canonical = pool_name(p, parts->canonical);
 	a->why = pool_text(p, parts->why);

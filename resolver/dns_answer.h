@@ -17,6 +17,7 @@ struct dns_answer_parts {
 	const struct dns_set *set;	/* when FOUND */
 	const char *why;
 	int ede;
+	bool silent;
 };
 
 struct dns_answer *dns_answer_make(const struct dns_answer_parts *);

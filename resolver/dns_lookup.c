@@ -10,6 +10,7 @@
 
 #include <event2/event.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "resolver/dns_answer.h"
 #include "resolver/dns_chain.h"
@@ -36,6 +37,7 @@ struct dns_lookup {
 	struct dns_validate validate;
 	struct dns_zones_wait *wait;
 	struct dns_lookup_facts facts;
+	int64_t started_ms;		/* monotonic */
 	int ede;
 };
 
@@ -63,6 +65,16 @@ finish(struct dns_lookup *l, const struct dns_answer_parts *parts)
 	cb(a, &facts, arg);
 }
 
+/* Nobody has answered anything since it began. */
+static bool
+is_silent(const struct dns_lookup *l)
+{
+	struct dns_query_stats stats;
+
+	dns_query_stats(l->env->query, &stats);
+	return !l->facts.reached && stats.heard_ms <= l->started_ms;
+}
+
 static void
 finish_later(struct dns_lookup *l, enum dns_security security,
 	const char *why)
@@ -72,6 +84,7 @@ finish_later(struct dns_lookup *l, enum dns_security security,
 		.result = DNS_LATER, .security = security,
 		.chain_security = l->chain_security, .why = why,
 		.ede = l->ede,
+		.silent = is_silent(l),
 		.ttl_s = security == DNS_SEC_BOGUS ? BOGUS_TTL_S : 0 };
 
 	if (l->env->dnssec == CONF_DNSSEC_OFF)
@@ -299,6 +312,7 @@ dns_lookup_start(const struct dns_lookup_env *env, const uint8_t *name,
 	l->type = type;
 	l->ttl = UINT32_MAX;
 	l->ede = -1;
+	l->started_ms = clock_mono_ms();
 	dns_name_copy(l->name, name);
 	dns_name_copy(l->current, name);
 	l->timer = evtimer_new(env->base, on_timeout, l);

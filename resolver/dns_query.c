@@ -26,6 +26,7 @@
 #include "resolver/dns_carrier.h"
 #include "resolver/dns_query.h"
 #include "resolver/dns_table.h"
+#include "resolver/resolver.h"
 
 #define TICK_MS 50
 #define EDNS_BYTES 1232
@@ -52,6 +53,7 @@ struct dns_query {
 	struct question_list waiting;	/* for a free place in a carrier */
 	struct attempt_list done;	/* answered, not looked at yet */
 	struct event *tick, *on_done;
+	struct dns_ask *alive;		/* is anybody there? */
 	struct dns_query_stats stats;
 	bool closing;
 };
@@ -78,6 +80,7 @@ struct question {
 	struct attempt *attempt;
 	size_t server, first;
 	unsigned step, step_count;
+	int64_t started_ms;
 	bool tcp;			/* ask the same server over TCP */
 	bool no_dnssec, reached;
 	int ede;
@@ -364,6 +367,7 @@ judge(struct question *q, struct attempt *a, struct dns_msg **msg_out)
 		return JUDGE_NEXT;
 	}
 	q->reached = true;
+	dq->stats.heard_ms = clock_mono_ms();
 	if (dns_parse(a->reply, a->reply_len, msg_out, &why) != ST_OK) {
 		dq->stats.malformed++;
 		why_set(q, "malformed answer");
@@ -391,6 +395,28 @@ tcp_remember(struct server *s, bool tcp, enum judgement j)
 }
 
 static void
+on_alive(const struct dns_reply *r, void *arg)
+{
+	struct dns_query *dq = arg;
+	struct dns_msg *msg = r->msg;
+
+	dq->alive = NULL;
+	dns_msg_free(&msg);
+}
+
+/* The name servers of a domain may be silent, and the resolver with them. */
+static void
+alive_ask(struct dns_query *dq, const struct question *q)
+{
+	static const uint8_t root[] = { 0 };
+
+	if (!q->reached && dq->stats.heard_ms <= q->started_ms &&
+	    dq->alive == NULL)
+		dq->alive = dns_query_start(dq, root, DNS_TYPE_SOA, on_alive,
+			dq);
+}
+
+static void
 attempt_finish(struct attempt *a)
 {
 	struct question *q = a->question;
@@ -414,6 +440,7 @@ attempt_finish(struct attempt *a)
 	}
 	if (dq->first == q->server)
 		dq->first = (q->server + 1) % dq->conf.server_count;
+	alive_ask(dq, q);
 	if (++q->step >= q->step_count)
 		question_finish(q, NULL);
 	else
@@ -618,6 +645,7 @@ dns_query_start(struct dns_query *dq, const uint8_t *name, uint16_t type,
 		q = xcalloc(1, sizeof(*q));
 		q->query = dq;
 		q->ede = -1;
+		q->started_ms = clock_mono_ms();
 		q->first = dq->first;
 		q->step_count = (dq->conf.tries == 0 ? 1 : dq->conf.tries) *
 			(unsigned)dq->conf.server_count;

@@ -208,7 +208,8 @@ probe_hint(struct resolver *r, const struct dns_answer *a,
 {
 	bool failed = facts->no_dnssec || !facts->reached ||
 		a->security == DNS_SEC_BOGUS;
-	bool worked = a->security == DNS_SEC_SECURE;
+	bool worked = a->security == DNS_SEC_SECURE ||
+		(r->state == RESOLVER_UNREACHABLE && a->result != DNS_LATER);
 
 	if (r->env.dnssec != CONF_DNSSEC_VALIDATE ||
 	    (r->state == RESOLVER_VALIDATING ? !failed : !worked) ||
@@ -225,6 +226,14 @@ resolver_state_name(enum resolver_state s)
 		"unreachable" };
 
 	return (size_t)s < sizeof(names) / sizeof(names[0]) ? names[s] : "?";
+}
+
+bool
+resolver_at_fault(const struct resolver *r, const struct dns_answer *a)
+{
+	return a->result == DNS_LATER && (a->silent ||
+		(r->state >= RESOLVER_STRIPS &&
+		r->state <= RESOLVER_UNREACHABLE));
 }
 
 enum resolver_state

@@ -93,6 +93,8 @@ struct dns_answer {
 	char *why;			/* a sentence when LATER or not secure;
 					 * NULL else */
 	int ede;			/* RFC 8914 code, -1: none */
+	bool silent;			/* LATER, and no server of ours has
+					 * answered anything meanwhile */
 };
 
 void dns_answer_free(struct dns_answer **);
@@ -136,6 +138,9 @@ enum resolver_state {
 };
 
 const char *resolver_state_name(enum resolver_state);
+/* That this answer is none, or bogus, says nothing of the domain: our resolvers
+ * are silent, or by the last probe nothing can be validated here. */
+bool resolver_at_fault(const struct resolver *, const struct dns_answer *);
 /* The last state, and in *sentence_out (when not NULL) the sentence for it. */
 enum resolver_state resolver_state(const struct resolver *,
 	const char **sentence_out);

@@ -519,6 +519,7 @@ next_host(struct delivery *d)
 			start_policy(d, host);
 			return;
 		}
+		delivery_note_lost(d, h->name, &h->outcome);
 		delivery_settle_without(d, &h->outcome, h->name, WHY_DEFAULT);
 		if (delivery_reopen(d) == 0)
 			break;
@@ -550,6 +551,8 @@ delivery_routed(struct delivery *d)
 		finish(d);
 	} else if (route->host_count == 0) {
 		o = route_outcome(route, dest->name, d->sts);
+		delivery_note_lost(d, route->bogus != NULL ? route->bogus : "",
+			&o);
 		delivery_settle_without(d, &o, "", o.stage == STAGE_POLICY ?
 			WHY_STS : WHY_DEFAULT);
 		finish(d);

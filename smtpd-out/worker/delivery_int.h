@@ -166,10 +166,14 @@ void delivery_sts_blame(struct delivery *, size_t host, enum demand_why,
 /* True when that is under way now; delivery_resume() follows. */
 bool delivery_sts_recheck(struct delivery *);
 /* Tells the log and the port of a session that is up (why NULL) or failed,
- * once, and of a host that was skipped. */
+ * once, and of a host that policy ruled out. */
 void link_note(struct link *, const struct outcome *why);
 void delivery_note_skipped(const struct delivery *, const char *host,
 	const struct host_policy_result *);
+/* Likewise of one that is not known to have an address ("": of none), where its
+ * DNS is bogus. */
+void delivery_note_lost(const struct delivery *, const char *host,
+	const struct outcome *);
 
 /* delivery_result.c */
 /* Where an outcome comes from, for the log. */

@@ -137,3 +137,14 @@ delivery_note_skipped(const struct delivery *d, const char *host,
 
 	note(d->dest->all, &n);
 }
+
+void
+delivery_note_lost(const struct delivery *d, const char *host,
+	const struct outcome *why)
+{
+	const struct host_policy_result result = { .rule = WHY_DEFAULT,
+		.why = *why };
+
+	if (why->tls_failure == TLS_FAILURE_DNSSEC_INVALID)
+		delivery_note_skipped(d, host, &result);
+}

@@ -94,6 +94,15 @@ take_ttl(struct host_policy *p, const struct dns_answer *answer)
 }
 
 static void
+take_seen(struct host_policy *p, enum dane_finding finding, const char *base,
+	const struct dns_answer *answer)
+{
+	p->tlsa = tlsa_seen_new(finding, base, answer);
+	if (p->tlsa != NULL)
+		p->tlsa->ours = resolver_at_fault(p->resolver, answer);
+}
+
+static void
 on_tlsa(struct dns_answer *answer, void *arg)
 {
 	struct host_policy *p = arg;
@@ -101,7 +110,7 @@ on_tlsa(struct dns_answer *answer, void *arg)
 
 	p->request = NULL;
 	finding = dane_read(answer, p->found);
-	p->tlsa = tlsa_seen_new(finding, p->bases[p->base], answer);
+	take_seen(p, finding, p->bases[p->base], answer);
 	take_ttl(p, answer);
 	if (p->seen != NULL)
 		p->seen(answer, p->arg);
@@ -149,6 +158,7 @@ on_cname(struct dns_answer *answer, void *arg)
 	p->request = NULL;
 	take_ttl(p, answer);
 	if (answer->result == DNS_LATER) {
+		take_seen(p, DANE_FAILED, p->host->name, answer);
 		finish(p, DANE_FAILED);
 	} else {
 		if (answer->result == DNS_FOUND &&

@@ -26,6 +26,7 @@ struct host_lookup {
 	size_t index;			/* in route->hosts */
 	struct dns_request *a, *aaaa;
 	bool later;			/* one of the two could not be asked */
+	bool bogus;			/* for its signatures */
 	bool absent;			/* NXDOMAIN */
 	char why[200];
 };
@@ -214,6 +215,25 @@ cut(struct route *route, size_t from)
 		route->host_count = from;
 }
 
+static char *
+bogus_host(const struct route *route, const struct outcome *o)
+{
+	for (size_t i = 0; i < route->host_count; i++)
+		if (o->tls_failure != TLS_FAILURE_NONE &&
+		    strcmp(route->hosts[i].outcome.text, o->text) == 0)
+			return xstrdup(route->hosts[i].name);
+	return NULL;
+}
+
+/* No host has an address. */
+static void
+give_up(struct route *route, const char *destination)
+{
+	route->outcome = no_address_outcome(route, destination);
+	route->bogus = bogus_host(route, &route->outcome);
+	cut(route, 0);
+}
+
 void
 route_arrange(struct route *route, const char *destination,
 	const char *hostname, const struct route_local *local,
@@ -240,10 +260,8 @@ route_arrange(struct route *route, const char *destination,
 	}
 	for (size_t i = 0; i < route->host_count; i++)
 		addressed += route->hosts[i].addr_count > 0;
-	if (addressed == 0) {
-		route->outcome = no_address_outcome(route, destination);
-		cut(route, 0);
-	}
+	if (addressed == 0)
+		give_up(route, destination);
 }
 
 /* ---- lookups ---- */
@@ -281,6 +299,7 @@ route_free(struct route **routep)
 	if (*routep == NULL)
 		return;
 	cut(*routep, 0);
+	free((*routep)->bogus);
 	free((*routep)->hosts);
 	mem_free(routep);
 }
@@ -302,10 +321,8 @@ on_done(evutil_socket_t fd, short what, void *arg)
 	if (route->host_count > 0 && !l->relay)
 		route_arrange(route, l->destination, l->conf->hostname,
 			l->local, random_32);
-	else if (route->host_count > 0 && route->hosts[0].addr_count == 0) {
-		route->outcome = no_address_outcome(route, l->destination);
-		cut(route, 0);
-	}
+	else if (route->host_count > 0 && route->hosts[0].addr_count == 0)
+		give_up(route, l->destination);
 	l->route = NULL;
 	l->cb(route, l->arg);
 	route_cancel(&l);
@@ -365,7 +382,8 @@ host_verdict(struct route_lookup *l, struct host_lookup *h)
 	if (host->addr_count > 0)
 		return;
 	if (h->later)
-		host->outcome = outcome_dns_later(host->name, h->why);
+		host->outcome = h->bogus ? outcome_dns_bogus(host->name,
+			h->why) : outcome_dns_later(host->name, h->why);
 	else if (l->relay)	/* the operator's mistake, not the sender's */
 		host->outcome = outcome_dns_later(host->name,
 			"the relay has no address");
@@ -409,6 +427,15 @@ take_security(struct route_host *host, const struct dns_answer *answer)
 		answer->canonical);
 }
 
+/* Their signatures are not what they should be; not where we cannot tell. */
+static bool
+is_bogus(const struct route_lookup *l, const struct dns_answer *answer)
+{
+	return answer->result == DNS_LATER &&
+		answer->security == DNS_SEC_BOGUS &&
+		!resolver_at_fault(l->resolver, answer);
+}
+
 static void
 take_addresses(struct host_lookup *h, struct dns_answer *answer)
 {
@@ -418,6 +445,7 @@ take_addresses(struct host_lookup *h, struct dns_answer *answer)
 
 	if (answer->result == DNS_LATER) {
 		h->later = true;
+		h->bogus = h->bogus || is_bogus(l, answer);
 		(void)str_copy(h->why, sizeof(h->why),
 			answer->why != NULL ? answer->why : "no answer");
 	}
@@ -521,6 +549,15 @@ hosts_from_mx(struct route_lookup *l, struct dns_answer *answer)
 	look_up_hosts(l);
 }
 
+static struct outcome
+mx_later(const struct route_lookup *l, const struct dns_answer *answer)
+{
+	const char *why = answer->why != NULL ? answer->why : "no answer";
+
+	return is_bogus(l, answer) ? outcome_dns_bogus(l->destination, why) :
+		outcome_dns_later(l->destination, why);
+}
+
 static void
 on_mx(struct dns_answer *answer, void *arg)
 {
@@ -542,8 +579,7 @@ on_mx(struct dns_answer *answer, void *arg)
 	} else {
 		l->route->outcome = answer->result == DNS_NXDOMAIN ?
 			outcome_no_domain(l->destination) :
-			outcome_dns_later(l->destination, answer->why != NULL ?
-			answer->why : "no answer");
+			mx_later(l, answer);
 		l->route->proven = answer->security == DNS_SEC_SECURE;
 		finish(l);
 	}

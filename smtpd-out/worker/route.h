@@ -37,6 +37,8 @@ struct route {
 	struct route_host *hosts;
 	size_t host_count;
 	struct outcome outcome;	/* when host_count is 0: verdict != NONE */
+	char *bogus;		/* then, and where its tls_failure tells of
+				 * the addresses of a host: which one */
 	bool proven;		/* DNSSEC says so; false for addresses */
 };
 

@@ -42,6 +42,7 @@ struct sts_entry {
 	enum sts_finding finding;
 	struct sts_record record;
 	char finding_error[STS_ERR_MAX];
+	bool ours;			/* FAILED, but for our resolver */
 	uint32_t ttl_s;
 	char failed_id[STS_ID_MAX + 1];	/* of the last fetch in vain */
 	struct sts_fetch *fetch;
@@ -228,7 +229,7 @@ fresh_until(const struct sts_entry *e, const struct sts_view *view)
 static void
 take_failure(const struct sts_entry *e, struct sts_view *view)
 {
-	if (view->what == STS_VIEW_DEFER && !e->parent_silent &&
+	if (view->what == STS_VIEW_DEFER && !e->parent_silent && !e->ours &&
 	    e->finding == STS_FINDING_FAILED) {
 		view->failure = TLS_FAILURE_STS_FETCH;
 		(void)str_copy(view->reason, sizeof(view->reason),
@@ -465,6 +466,7 @@ on_txt(struct dns_answer *answer, void *arg)
 	e->txt = NULL;
 	memset(&e->record, 0, sizeof(e->record));
 	e->finding = sts_record_read(answer, &e->record, e->finding_error);
+	e->ours = resolver_at_fault(e->table->env.resolver, answer);
 	e->ttl_s = answer->ttl_s;
 	dns_answer_free(&answer);
 	step(e);

@@ -24,7 +24,7 @@ static const char *const reasons[TLS_FAILURE_COUNT] = {
 	[TLS_FAILURE_NOT_TRUSTED] = "certificate-untrusted",
 	[TLS_FAILURE_VALIDATION] = "tls-handshake",
 	[TLS_FAILURE_TLSA_INVALID] = "tlsa-unusable",
-	[TLS_FAILURE_DNSSEC_INVALID] = "tlsa-lookup",
+	[TLS_FAILURE_DNSSEC_INVALID] = "dnssec-bogus",
 	[TLS_FAILURE_DANE_REQUIRED] = "dane-missing",
 	[TLS_FAILURE_STS_FETCH] = "sts-fetch",
 	[TLS_FAILURE_STS_INVALID] = "sts-malformed",
@@ -41,6 +41,8 @@ fault_of(const struct tls_note *n, enum tls_failure failure, const char *info)
 	if (failure == TLS_FAILURE_STARTTLS && n->info != NULL &&
 	    n->info->starttls_refused)
 		f.reason = "starttls-refused";
+	if (failure == TLS_FAILURE_DNSSEC_INVALID && n->tlsa != NULL)
+		f.reason = "tlsa-lookup";
 	/* The words are those of tls_verify.c. */
 	if (failure == TLS_FAILURE_VALIDATION &&
 	    strstr(info, "none of the TLSA records") != NULL)
@@ -54,6 +56,9 @@ wanted(const struct conf *conf, const struct tls_note *n)
 	const struct conf_destination *rule = conf_destination(conf,
 		n->destination);
 
+	/* What our own resolver cannot do is nobody else's failure. */
+	if (n->kind == TLS_NOTE_SKIPPED && n->tlsa != NULL && n->tlsa->ours)
+		return false;
 	if (n->report || n->fallback || !str_is_domain(n->destination) ||
 	    (rule != NULL && rule->relay_host != NULL))
 		return false;
@@ -130,7 +135,8 @@ add_tlsa(struct tlsrpt_event *out, size_t *count, const struct tls_note *n)
 	struct tlsrpt_event *e = add(out, count, n, TLSRPT_POLICY_TLSA, &f);
 
 	free(e->policy.domain);
-	e->policy.domain = xstrdup(n->tlsa != NULL ? n->tlsa->base : n->host);
+	e->policy.domain = xstrdup(n->tlsa != NULL ? n->tlsa->base :
+		n->host[0] != '\0' ? n->host : n->destination);
 	for (size_t i = 0; n->tlsa != NULL && i < n->tlsa->count; i++)
 		tlsrpt_policy_add_string(&e->policy, n->tlsa->texts[i]);
 }

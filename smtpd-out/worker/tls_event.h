@@ -3,7 +3,8 @@
  * policy that applies to the session.  Pure.
  *
  * tlsa		the TLSA records of the host decided, or could not be had, or
- *		were all unusable, or a local rule demands them in vain
+ *		were all unusable, or a local rule demands them in vain; or
+ *		signed MX or address records, which come before them, are bogus
  * sts		the MTA-STS policy of the domain decided, or was watched, or
  *		could not be had
  * no-policy-found	neither
@@ -11,7 +12,8 @@
  * A session for mail that wants no policy ("TLS-Required: No", RFC 8689) is one
  * without: none is looked for, and 4.2 counts by the policy that was applied.
  * Nothing is told of the sessions of our own reports (section 3), of relays
- * that a rule names, of address literals, and of clear text by our own choice.
+ * that a rule names, of address literals, and of clear text by our own choice;
+ * nor of lookups that fail on our side (resolver_at_fault()).
  * Mail that goes on in clear text after TLS failed is one session with the one
  * that failed.
  */

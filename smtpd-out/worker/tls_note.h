@@ -18,13 +18,14 @@
 enum tls_note_kind {
 	TLS_NOTE_UP = 0,	/* ready for mail */
 	TLS_NOTE_FAILED,	/* ended before, for TLS or its policy */
-	TLS_NOTE_SKIPPED	/* ruled out by policy, not connected to */
+	TLS_NOTE_SKIPPED	/* ruled out by policy, or its DNS is bogus: not
+				 * connected to */
 };
 
 struct tls_note {
 	enum tls_note_kind kind;
 	const char *destination;
-	const char *host;
+	const char *host;		/* "": not known */
 	enum demand_why rule;		/* who decided */
 	const struct demand *demand;	/* NULL when skipped */
 	const struct session_info *info;	/* NULL when skipped */

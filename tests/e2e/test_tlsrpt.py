@@ -5,6 +5,8 @@ mailbox, and at an HTTPS server."""
 
 import json
 import os
+import re
+import signal
 import time
 
 import common		# noqa: F401
@@ -56,6 +58,8 @@ TABLE = {
                    ("tlsa", "tlsa-invalid"), True),
     "lost.test": (one(OTHER4, "_25._tcp.mx CNAME mx.broken.test."), True,
                   ("tlsa", "dnssec-invalid"), False),
+    "bogusmx.test": (one(GOOD4), True, ("tlsa", "dnssec-invalid"), False),
+    "bogushost.test": (one(GOOD4), True, ("tlsa", "dnssec-invalid"), False),
     "rule.test": (one(GOOD4), True, ("tlsa", "dane-required"), False),
     "nofile.test": (sts(GOOD4), False, ("sts", "sts-policy-fetch-error"),
                     True),
@@ -67,7 +71,11 @@ TABLE = {
 }
 REASONS = {"nomatch.test": "dane-no-match", "unlisted.test": "sts-mx-mismatch",
            "short.test": "tlsa-unusable", "lost.test": "tlsa-lookup",
+           "bogusmx.test": "dnssec-bogus", "bogushost.test": "dnssec-bogus",
            "starttls.test": "starttls-missing"}
+DOMAIN_OF = {"bogusmx.test": "bogusmx.test",
+             "bogushost.test": "mx.bogushost.test",
+             "lost.test": "mx.lost.test"}
 good = net.ca.cert("mx.both.test", "mx.unlisted.test", "mx.reports.test",
                    "mx.sender.test", "mx.fine.test")
 own = net.ca.cert("mx.self.test", trusted=False)
@@ -103,6 +111,27 @@ for _name, _rua in (
         ("good.test", "mailto:tls@reports.test")):
     net.dns.domain(_name, one(GOOD4) + (
         [lab_report.record(_rua)] if _rua else []), signed=False)
+# What is long known of it outlives its TLSA records.
+net.dns.domain("silent.test", one(GOOD4, "_25._tcp.mx 1 TLSA 3 1 1 " + "ab" * 32),
+               signed=True, ttl=3600)
+
+
+def spoil(domain, pattern, new):
+    """A record is changed after it was signed."""
+    path = os.path.join(net.dns.dir, domain + ".zone")
+    with open(path) as f:
+        text = f.read()
+    changed = re.sub("(?m)^(%s)" % pattern, new, text)
+    tap.true(changed != text, "spoiled " + domain)
+    with open(path, "w") as f:
+        f.write(changed)
+
+
+net.dns.write()
+spoil("bogusmx.test", r"bogusmx\.test\.\s.*\sMX\s+10 ",
+      "bogusmx.test. IN MX 11 ")
+spoil("bogushost.test", r"mx\.bogushost\.test\.\s.*\sA\s+\S+$",
+      "mx.bogushost.test. IN A " + OTHER4)
 net.start()
 web.start()
 os.unlink("%s/www/nofile.test%s" % (web.dir, lab_sts.PATH))
@@ -110,7 +139,8 @@ odd = lab_sts.OddHost(net, ODD4, {"webcert.test": lab_sts.respond("")},
                       cert=net.ca.cert("mta-sts.elsewhere.test"))
 sink = lab_report.Sink(net, SINK4, HOST)
 WAYS = ("excluded", "norecord", "malformed", "ftp", "later", "crash",
-        "private", "off", "mailcrash", "good", "optional", "optclear")
+        "private", "off", "mailcrash", "good", "optional", "optclear",
+        "silent")
 postfix = lab_mta.Postfix(net, [SENDER, "tls@reports.test",
                                 *("ann@" + d for d in (*TABLE, "both.test")),
                                 *("ann@%s.test" % d for d in WAYS)])
@@ -215,6 +245,10 @@ for _name in TABLE:
         tap.equal(header["content-type"], "application/tlsrpt+gzip", "type")
         row = lab_report.failures(by_mail)[want]
         tap.equal(row["failed-session-count"], 1, "sessions")
+        if name in DOMAIN_OF:
+            tap.equal([p["policy"]["policy-domain"]
+                       for p in by_mail["policies"]], [DOMAIN_OF[name]],
+                      "policy-domain")
         if name in REASONS:
             tap.equal(row["failure-reason-code"], REASONS[name], "reason")
         if not want[1].startswith(("sts-", "dnssec", "dane-req")) and \
@@ -412,6 +446,30 @@ def reconfigure(**settings):
     daemon.reload()
     net.wait("the reload", lambda: len(daemon.events("reloaded")) > seen)
     time.sleep(0.5)
+
+
+@t.test("that our own resolver is silent is not their failure")
+def _():
+    daemon.kill()
+    daemon.configure(resolver={"max-ttl": "1h"})
+    daemon.start()
+    mail("silent.test", "deferred")
+    time.sleep(2.5)		# the TLSA records are gone, all else is kept
+    before, = report("list", "--domain", "silent.test")
+    unbound = net.dns.servers["unbound"]
+    unbound.send_signal(signal.SIGSTOP)
+    try:
+        daemon.run("queue", "flush", "-c", daemon.config)
+        lines = net.wait("another attempt", lambda: daemon.deliveries(
+            to="ann@silent.test")[1:], 40)
+    finally:
+        unbound.send_signal(signal.SIGCONT)
+    tap.equal(lines[0]["status"], "deferred", "status")
+    tap.match("TLSA records .* cannot be looked up", lines[0]["reply"],
+              "reply")
+    time.sleep(1.5)
+    after, = report("list", "--domain", "silent.test")
+    tap.equal((before["failed"], after["failed"]), (1, 1), "failures")
 
 
 @t.test("the daemon ends well")

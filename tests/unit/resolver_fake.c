@@ -41,7 +41,7 @@ static size_t known_count, asked, forgotten;
 static TAILQ_HEAD(, dns_request) requests =
 	TAILQ_HEAD_INITIALIZER(requests);
 static struct event_base *loop;
-static bool holding;
+static bool holding, at_fault;
 static enum dns_security security;
 static uint32_t ttl_s;
 
@@ -53,6 +53,20 @@ fake_dns_init(struct event_base *base)
 	holding = false;
 	security = DNS_SEC_UNKNOWN;
 	ttl_s = 86400;
+	at_fault = false;
+}
+
+void
+fake_dns_at_fault(bool value)
+{
+	at_fault = value;
+}
+
+bool
+resolver_at_fault(const struct resolver *r, const struct dns_answer *a)
+{
+	(void)r;
+	return at_fault && a->result == DNS_LATER;
 }
 
 void
@@ -125,6 +139,7 @@ make_answer(const struct dns_request *r, const struct known *k)
 	a->ttl_s = ttl_s;
 	a->security = a->chain_security = security;
 	a->result = k == NULL ? DNS_NXDOMAIN : k->result;
+	a->silent = at_fault && a->result == DNS_LATER;
 	if (a->result == DNS_LATER)
 		a->why = strcpy(all->text + 512, "SERVFAIL");
 	if (a->result != DNS_FOUND)

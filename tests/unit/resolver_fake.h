@@ -25,6 +25,8 @@ void fake_dns_once(const char *name, uint16_t type, enum dns_result,
 	const char *records);
 /* How well proven every answer is from now on; DNS_SEC_UNKNOWN at first. */
 void fake_dns_security(enum dns_security);
+/* Whether what fails is our resolver's fault (resolver_at_fault()). */
+void fake_dns_at_fault(bool);
 /* How long every answer is good from now on; a day at first. */
 void fake_dns_ttl(uint32_t seconds);
 /* Short for an A record and no AAAA. */

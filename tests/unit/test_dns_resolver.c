@@ -31,7 +31,7 @@ struct lab {
 	size_t count, wanted;
 	struct conf_resolver conf;
 	struct conf_addr addrs[2];
-	bool tcp_seen;
+	bool tcp_seen, mute;
 	struct dns_request *to_cancel;
 };
 
@@ -244,6 +244,8 @@ on_query(const struct dnsfake_query *q, void *arg)
 	struct lab *lab = arg;
 
 	lab->tcp_seen |= q->tcp;
+	if (lab->mute)
+		return;
 	for (size_t i = 0; i < sizeof(script) / sizeof(script[0]); i++) {
 		if (strncmp(q->name, script[i].prefix,
 		    strlen(script[i].prefix)) == 0) {
@@ -412,6 +414,36 @@ no_fail_over(void **state)
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
 		is_later(look_up(lab, cases[i][0], 1), cases[i][1]);
 	assert_int_equal(lab->answers[0]->ede, 22);
+}
+
+/* The name servers of one name, and with them the resolver for it, or nobody at
+ * all: only the latter is silence. */
+static void
+silence(void **state)
+{
+	struct lab *lab = *state;
+	struct dns_answer *a;
+
+	lab->conf.tries = 2;
+	lab_resolver(lab, 1);
+	a = look_up(lab, "silent.test", 1);
+	is_later(a, "no answer in time");
+	assert_false(a->silent);
+	assert_false(resolver_at_fault(lab->resolver, a));
+	a = look_up(lab, "servfail.test", 1);
+	assert_false(a->silent);
+	lab->mute = true;
+	a = look_up(lab, "plain.test", 1);
+	is_later(a, "no answer in time");
+	assert_true(a->silent);
+	assert_true(resolver_at_fault(lab->resolver, a));
+	lab->mute = false;
+	a = look_up(lab, "plain.test", 1);
+	is_address(a, "192.0.2.1");
+	assert_false(a->silent);
+	assert_false(resolver_at_fault(lab->resolver, a));
+	a = look_up(lab, "nxdomain.test", 1);
+	assert_false(resolver_at_fault(lab->resolver, a));
 }
 
 static void
@@ -640,6 +672,7 @@ main(void)
 		LAB_TEST(plain),
 		LAB_TEST(fail_over),
 		LAB_TEST(no_fail_over),
+		LAB_TEST(silence),
 		LAB_TEST(truncated),
 		LAB_TEST(oversize),
 		LAB_TEST(forged),

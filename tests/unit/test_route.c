@@ -320,6 +320,56 @@ test_dns_failures(void **state)
 	assert_fails("d.example", "5.4.4", 550);
 }
 
+static void
+assert_bogus(const char *destination, enum tls_failure failure,
+	const char *host)
+{
+	struct route *r = find(destination);
+
+	assert_int_equal(r->host_count, 0);
+	assert_int_equal(r->outcome.verdict, VERDICT_LATER);
+	assert_int_equal(r->outcome.scope, SCOPE_DESTINATION);
+	assert_int_equal(r->outcome.tls_failure, failure);
+	if (host == NULL)
+		assert_null(r->bogus);
+	else
+		assert_string_equal(r->bogus, host);
+	route_free(&r);
+}
+
+/* RFC 8460 section 4.3.2.1: that is told, unless it is our resolver's fault. */
+static void
+test_bogus(void **state)
+{
+	struct route *r;
+
+	(void)state;
+	fake_dns_set("l.example", DNS_TYPE_MX, DNS_LATER, NULL);
+	fake_dns_set("d.example", DNS_TYPE_MX, DNS_FOUND,
+		"10 none.example 20 mx.example");
+	fake_dns_set("mx.example", DNS_TYPE_A, DNS_LATER, NULL);
+	fake_dns_set("mx.example", DNS_TYPE_AAAA, DNS_LATER, NULL);
+	assert_bogus("l.example", TLS_FAILURE_NONE, NULL);
+	assert_bogus("d.example", TLS_FAILURE_NONE, NULL);
+	fake_dns_security(DNS_SEC_INDETERMINATE);
+	assert_bogus("l.example", TLS_FAILURE_NONE, NULL);
+	assert_bogus("d.example", TLS_FAILURE_NONE, NULL);
+	fake_dns_security(DNS_SEC_BOGUS);
+	assert_bogus("l.example", TLS_FAILURE_DNSSEC_INVALID, NULL);
+	assert_bogus("d.example", TLS_FAILURE_DNSSEC_INVALID, "mx.example");
+	fake_dns_at_fault(true);
+	assert_bogus("l.example", TLS_FAILURE_NONE, NULL);
+	assert_bogus("d.example", TLS_FAILURE_NONE, NULL);
+	fake_dns_at_fault(false);
+	fake_dns_a("none.example", "192.0.2.1");
+	r = find("d.example");
+	assert_int_equal(r->host_count, 2);
+	assert_null(r->bogus);
+	assert_int_equal(r->hosts[1].outcome.tls_failure,
+		TLS_FAILURE_DNSSEC_INVALID);
+	route_free(&r);
+}
+
 /* One family cannot be asked, the other is found: that will do. */
 static void
 test_half_an_answer(void **state)
@@ -626,7 +676,8 @@ main(void)
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(test_arrange), T(test_random_order), T(test_mx),
-		T(test_null_mx), T(test_dns_failures), T(test_half_an_answer),
+		T(test_null_mx), T(test_dns_failures), T(test_bogus),
+		T(test_half_an_answer),
 		T(test_some_without_address), T(test_implicit_mx),
 		T(test_loops), T(test_loopback), T(test_literals),
 		T(test_relays), T(test_families), T(test_bounds),

@@ -312,6 +312,14 @@ dns_fault(enum dns_result v4, enum dns_result v6, const char *reason)
 	fake_dns_set(HOST, DNS_TYPE_AAAA, v6, NULL);
 	assert_int_equal(fetch(&f, DOMAIN)->failure, TLS_FAILURE_STS_FETCH);
 	assert_string_equal(f.result->reason, reason);
+	assert_false(f.result->local);
+	/* Our resolver is silent: nothing is known of them. */
+	fake_dns_at_fault(true);
+	sts_fetch_result_free(&f.result);
+	f.calls = 0;
+	assert_int_equal(fetch(&f, DOMAIN)->local, v4 == DNS_LATER ||
+		v6 == DNS_LATER);
+	fake_dns_at_fault(false);
 	fetcher_close(&f);
 }
 

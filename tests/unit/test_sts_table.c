@@ -370,7 +370,15 @@ test_dns_failure(void **state)
 	assert_int_equal(v->later.verdict, VERDICT_LATER);
 	assert_int_equal(v->later.scope, SCOPE_HOST);
 	assert_non_null(strstr(v->later.text, "d.example"));
+	assert_int_equal(v->failure, TLS_FAILURE_STS_FETCH);
 	/* Soon it is tried again. */
+	later(6);
+	/* Our own resolver's silence is told to nobody. */
+	fake_dns_at_fault(true);
+	v = look();
+	assert_int_equal(v->what, STS_VIEW_DEFER);
+	assert_int_equal(v->failure, TLS_FAILURE_NONE);
+	fake_dns_at_fault(false);
 	later(6);
 	fake_dns_set(TXT, DNS_TYPE_TXT, DNS_NXDOMAIN, NULL);
 	assert_int_equal(look()->what, STS_VIEW_NONE);

@@ -113,6 +113,13 @@ with_tlsa(struct story *s, enum dane_finding finding)
 }
 
 static struct story *
+nameless(struct story *s)
+{
+	s->note.host = "";
+	return s;
+}
+
+static struct story *
 with_sts(struct story *s, enum sts_mode mode, const char *pattern)
 {
 	s->mx[0] = xstrdup(pattern);
@@ -159,7 +166,10 @@ check(struct story *s, const char *want)
 		assert_int_equal(e->failed,
 			e->failure.result != TLS_FAILURE_NONE);
 		if (e->failed) {
-			assert_string_equal(e->failure.mx_host, HOST);
+			if (s->note.host[0] != '\0')
+				assert_string_equal(e->failure.mx_host, HOST);
+			else
+				assert_null(e->failure.mx_host);
 			assert_true(e->failure.info[0] != '\0');
 		}
 		if (e->failed && s->note.info != NULL) {
@@ -295,6 +305,8 @@ test_clear(void **state)
 static void
 test_dane(void **state)
 {
+	struct story *s;
+
 	(void)state;
 	/* No record is usable: encrypted, and told. */
 	check(with_tlsa(up(DEMAND_ENCRYPT, WHY_DANE_UNUSABLE), DANE_UNUSABLE),
@@ -306,6 +318,20 @@ test_dane(void **state)
 		DANE_FAILED), TLSA "dnssec-invalid tlsa-lookup failed");
 	check(skipped(WHY_LOCAL, outcome_dane_required(HOST, "none")),
 		"tlsa/" HOST " dane-required dane-missing failed");
+	/* Before the host is known, or its name. */
+	check(skipped(WHY_DEFAULT, outcome_dns_bogus(HOST, "x")),
+		"tlsa/" HOST " dnssec-invalid dnssec-bogus failed");
+	check(nameless(skipped(WHY_DEFAULT, outcome_dns_bogus(DOMAIN, "x"))),
+		"tlsa/" DOMAIN " dnssec-invalid dnssec-bogus failed");
+	/* Our own resolver is silent. */
+	s = with_tlsa(skipped(WHY_DANE, outcome_tlsa_lookup(HOST)),
+		DANE_FAILED);
+	s->tlsa.ours = true;
+	check(s, "");
+	s = with_sts(with_tlsa(skipped(WHY_REQUIRETLS, outcome_tlsa_lookup(
+		HOST)), DANE_FAILED), STS_MODE_ENFORCE, HOST);
+	s->tlsa.ours = true;
+	check(s, "");
 	/* Unsigned MX, so the records only encrypt: still theirs. */
 	check(with_tlsa(up(DEMAND_ENCRYPT, WHY_DANE), DANE_FOUND),
 		TLSA "none - encrypted");
@@ -364,7 +390,7 @@ test_untold(void **state)
 	check(s, "");
 }
 
-/* "TLS-Required: No": no policy was applied, the session is one all the same. */
+/* "TLS-Required: No": no policy was applied, the session is one anyway. */
 static void
 test_optional(void **state)
 {
