@@ -194,6 +194,7 @@ cmd_run(int argc, char **argv)
 	}
 	if (optind < argc)
 		return usage();
+	parent_hold_reload(true);
 	/* The key while we are root, if we are: its file may be root's. */
 	status = load(path, &text, &conf, &key);
 	if (status != EX_OK)

@@ -158,6 +158,16 @@ open_sockets(struct parent *p)
 	return false;
 }
 
+void
+parent_hold_reload(bool hold)
+{
+	sigset_t set;
+
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGHUP);
+	(void)sigprocmask(hold ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
+}
+
 static void
 add_signals(struct parent *p)
 {
@@ -175,6 +185,7 @@ add_signals(struct parent *p)
 			p);
 		(void)event_add(p->signals[i], NULL);
 	}
+	parent_hold_reload(false);
 	p->stop_ev = event_new(p->base, -1, 0, on_stop_timeout, p);
 }
 

@@ -9,6 +9,10 @@
 
 struct dkim_key;
 
+/* Until parent_main() can do it, a reload that is asked for waits; it would end
+ * the process. */
+void parent_hold_reload(bool hold);
+
 /* Runs until SIGTERM or SIGINT; returns the exit status.  conf_path is read
  * again at SIGHUP.  Takes over conf, conf_text and key (NULL: nothing is
  * signed). */
