@@ -67,6 +67,45 @@ spool_body_file_drop(struct spool *s, uint64_t token)
 	spool_room_remove(s, name);
 }
 
+static bool
+write_all(int fd, const uint8_t *data, size_t len)
+{
+	while (len > 0) {
+		ssize_t n = write(fd, data, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return false;
+		data += n;
+		len -= (size_t)n;
+	}
+	return true;
+}
+
+enum status
+spool_body_spill(struct spool *s, const void *data, size_t len, int *fd_out)
+{
+	char name[SPOOL_FILE_NAME_MAX];
+	enum status st;
+	uint64_t token;
+	int fd;
+
+	st = spool_body_file_new(s, &token, &fd);
+	*fd_out = -1;
+	if (st != ST_OK)
+		return st;
+	temp_name(token, name);
+	if (write_all(fd, data, len))
+		*fd_out = openat(s->body_fd, name,
+			O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (*fd_out < 0)
+		st = spool_fail_errno(s, "write", name);
+	(void)close(fd);
+	spool_body_file_drop(s, token);
+	return st;
+}
+
 enum status
 spool_body_file_check(struct spool *s, uint64_t token, uint64_t size_bytes)
 {

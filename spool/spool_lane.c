@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/table.h"
@@ -177,12 +178,35 @@ lanes_ask(struct spool *s, const char *name, struct row *r)
 }
 
 static enum status
+recount(struct spool *s, const char *name, struct row *out)
+{
+	struct query q;
+
+	query_start(&q, s, STMT_DEST_RECOUNT);
+	query_text(&q, name);
+	if (query_step(&q)) {
+		out->deliveries = query_col(&q, 0);
+		out->held = query_col(&q, 1);
+	}
+	return query_end(&q);
+}
+
+/* A row that is lost or wrong must stop no mail: the deliveries count. */
+static enum status
+recount_ill(struct spool *s, const char *name, struct row *r)
+{
+	log_error("queue-counts", "destination", name, "action",
+		"counted again: they did not agree with the mail", NULL);
+	return recount(s, name, r);
+}
+
+static enum status
 touch_save(struct spool *s, const struct touch *t)
 {
 	struct row r;
 	enum status st = row_read(s, t->name, &r);
 	int64_t added_ms;
-	bool over;
+	bool over, ill;
 
 	if (st != ST_OK)
 		return st;
@@ -190,17 +214,18 @@ touch_save(struct spool *s, const struct touch *t)
 	r.held += t->held;
 	if (!r.there && r.deliveries == 0)
 		return ST_OK;
-	if (r.deliveries < 0 || r.held < 0 || r.held > r.deliveries)
-		return spool_fail(s, ST_CORRUPT, "spool: %s/%s: DAMAGED: "
-			"counts of destination %s", s->dir, SPOOL_DB_NAME,
-			t->name);
+	ill = r.deliveries < 0 || r.held < 0 || r.held > r.deliveries;
+	if (ill)
+		st = recount_ill(s, t->name, &r);
+	if (st != ST_OK)
+		return st;
 	if (t->wait_set)
 		r.wait_ms = t->wait_ms;
 	over = r.wait_ms > 0 && r.wait_ms <= spool_now_ms(s);
 	if (over)
 		r.wait_ms = 0;
 	added_ms = not_before(t->added_ms, r.wait_ms);
-	if ((t->moved || over) && r.deliveries > 0)
+	if ((t->moved || over || ill) && r.deliveries > 0)
 		st = lanes_ask(s, t->name, &r);
 	else if (added_ms < r.due_ms[SPOOL_NEW])
 		r.due_ms[SPOOL_NEW] = added_ms;
@@ -367,21 +392,61 @@ spool_waiting(struct spool *s, const char *after, struct spool_lane *out,
 	return q.st;
 }
 
-/* ---- checking ---- */
+/* ---- a clock that was set back ---- */
 
 static enum status
-recount(struct spool *s, const char *name, struct row *out)
+rewind_one(struct spool *s, const char *name, enum spool_class class,
+	const struct spool_rewind *to)
 {
+	struct row r;
+	enum status st = row_read(s, name, &r);
 	struct query q;
 
-	query_start(&q, s, STMT_DEST_RECOUNT);
+	if (st == ST_OK && r.wait_ms > to->limit_ms && r.wait_ms != INT64_MAX)
+		st = spool_destination_wait(s, name, 0);
+	if (st != ST_OK)
+		return st;
+	query_start(&q, s, STMT_REWIND);
 	query_text(&q, name);
-	if (query_step(&q)) {
-		out->deliveries = query_col(&q, 0);
-		out->held = query_col(&q, 1);
-	}
-	return query_end(&q);
+	query_int(&q, class);
+	query_int(&q, to->limit_ms);
+	query_int(&q, to->now_ms);
+	query_int(&q, to->expires_ms);
+	query_int(&q, SPOOL_REWIND_MAX);
+	spool_touch(s, name, 0, 0);
+	return query_run(&q);
 }
+
+enum status
+spool_rewind(struct spool *s, const struct spool_rewind *to, bool *found_out)
+{
+	static const enum spool_stmt later[] = { STMT_LANES_NEW_LATER,
+		STMT_LANES_RETRY_LATER };
+	enum status st = spool_need_tx(s);
+	char name[256];
+
+	*found_out = false;
+	for (enum spool_class c = 0; st == ST_OK && c < SPOOL_CLASSES; c++) {
+		struct query q;
+		bool there;
+
+		query_start(&q, s, later[c]);
+		query_int(&q, to->limit_ms);
+		query_int(&q, INT64_MAX);
+		query_int(&q, 1);
+		there = query_step(&q);
+		if (there)
+			(void)str_copy(name, sizeof(name),
+				query_col_text(&q, 0));
+		st = query_end(&q);
+		if (st == ST_OK && there)
+			st = rewind_one(s, name, c, to);
+		*found_out |= there;
+	}
+	return st;
+}
+
+/* ---- checking ---- */
 
 static enum status
 check_one(struct spool *s, const char *name, bool *mended)
@@ -389,10 +454,9 @@ check_one(struct spool *s, const char *name, bool *mended)
 	struct row is, want;
 	enum status st = row_read(s, name, &is);
 
-	if (st != ST_OK || is.deliveries > SPOOL_RECOUNT_MAX)
-		return st;
 	want = is;
-	st = recount(s, name, &want);
+	if (st == ST_OK && is.deliveries <= SPOOL_RECOUNT_MAX)
+		st = recount(s, name, &want);
 	if (st == ST_OK)
 		st = lanes_ask(s, name, &want);
 	if (st != ST_OK || (is.deliveries == want.deliveries &&
@@ -402,6 +466,34 @@ check_one(struct spool *s, const char *name, bool *mended)
 		return st;
 	*mended = true;
 	return row_write(s, name, &want);
+}
+
+/* The next destination that has a row or mail; rows without the other are what
+ * is looked for. */
+static enum status
+next_name(struct spool *s, char name[256], size_t *rows, bool *more_out)
+{
+	char after[256];
+	struct query q;
+
+	(void)str_copy(after, sizeof(after), name);
+	query_start(&q, s, STMT_DEST_AFTER);
+	query_text(&q, after);
+	*more_out = query_step(&q);
+	if (*more_out) {
+		(void)str_copy(name, 256, query_col_text(&q, 0));
+		*rows += query_col_id(&q, 1);
+	}
+	if (query_end(&q) != ST_OK)
+		return q.st;
+	query_start(&q, s, STMT_MAIL_AFTER);
+	query_text(&q, after);
+	if (query_step(&q) && (!*more_out ||
+	    strcmp(query_col_text(&q, 0), name) < 0)) {
+		(void)str_copy(name, 256, query_col_text(&q, 0));
+		*more_out = true;
+	}
+	return query_end(&q);
 }
 
 enum status
@@ -415,16 +507,8 @@ spool_recheck(struct spool *s, char name[256], size_t max, size_t *mended_out,
 	*more_out = true;
 	for (; st == ST_OK && n < max && rows < SPOOL_RECOUNT_MAX; n++) {
 		bool mended = false;
-		struct query q;
 
-		query_start(&q, s, STMT_DEST_AFTER);
-		query_text(&q, name);
-		*more_out = query_step(&q);
-		if (*more_out) {
-			(void)str_copy(name, 256, query_col_text(&q, 0));
-			rows += query_col_id(&q, 1);
-		}
-		st = query_end(&q);
+		st = next_name(s, name, &rows, more_out);
 		if (st != ST_OK || !*more_out)
 			break;
 		st = check_one(s, name, &mended);

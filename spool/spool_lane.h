@@ -42,6 +42,10 @@ enum status spool_lane_due(struct spool *, const char *destination,
 enum status spool_lane_next(struct spool *, const char *destination,
 	enum spool_class, const struct spool_cursor *, int64_t *next_ms_out)
 	MUST_CHECK;
+/* A file without a name that holds data, for reading by who gets the work; it
+ * is not durable. */
+enum status spool_body_spill(struct spool *, const void *data, size_t len,
+	int *fd_out) MUST_CHECK;
 /* No mail of the destination is due before until_ms (0: no such time any
  * more, INT64_MAX: for ever), while it has any. */
 enum status spool_destination_wait(struct spool *, const char *destination,
@@ -49,6 +53,16 @@ enum status spool_destination_wait(struct spool *, const char *destination,
 /* Destinations (by name, after that one) with such a time, in due_ms. */
 enum status spool_waiting(struct spool *, const char *after,
 	struct spool_lane *out, size_t max, size_t *count_out) MUST_CHECK;
+
+/* A destination of each class that is due after limit_ms, later than anything
+ * can be unless the clock was set back: its mail, or SPOOL_REWIND_MAX of it, is
+ * due at now_ms and expires at expires_ms at the latest.  In a transaction. */
+#define SPOOL_REWIND_MAX 256
+struct spool_rewind {
+	int64_t limit_ms, now_ms, expires_ms;
+};
+enum status spool_rewind(struct spool *, const struct spool_rewind *,
+	bool *found_out) MUST_CHECK;
 
 /* Compares the counts and due times of the next destinations after `name`
  * (start with "") with their deliveries and mends what differs; those with

@@ -257,6 +257,24 @@ commit_remembered(struct queue *q)
 	remember_drop(q);
 }
 
+static void
+result_singly(struct queue *q, struct result_op *op)
+{
+	enum status st = ST_AGAIN;
+
+	if (!op->active->unstored && !op->active->aside)
+		st = queue_transaction(q, apply_result, op);
+	if (st == ST_OK) {
+		one_done(q, op);
+		notices_done(q);
+	} else if (op->active->aside || (st != ST_AGAIN && st != ST_FULL &&
+	    st != ST_SYS)) {
+		result_aside(q, op, st);	/* its own fault */
+	} else {
+		op->active->unstored = true;
+	}
+}
+
 /* Each result alone, those of one delivery in their order: what can be stored
  * is, so that it is not sent again after a restart. */
 static void
@@ -269,14 +287,27 @@ results_singly(struct queue *q)
 		a->unstored = false;
 	for (op = TAILQ_FIRST(&q->results); op != NULL; op = next) {
 		next = TAILQ_NEXT(op, link);
-		if (!op->active->unstored &&
-		    queue_transaction(q, apply_result, op) == ST_OK) {
-			one_done(q, op);
-			notices_done(q);
-		} else {
-			op->active->unstored = true;
-		}
+		result_singly(q, op);
 	}
+}
+
+/* While one waits that others than itself keep from being stored, no work is
+ * handed out. */
+static void
+results_failed(struct queue *q, enum status st)
+{
+	/* A full disk has room again for all or for none. */
+	if (st != ST_FULL)
+		results_singly(q);
+	if (TAILQ_EMPTY(&q->results)) {
+		q->results_failing = false;
+		return;
+	}
+	if (!q->results_failing)
+		log_error("results-not-stored", "reason", status_name(st),
+			"detail", spool_error(q->spool), NULL);
+	q->results_failing = true;
+	add_timer(q->commit_ev, RETRY_COMMIT_MS);
 }
 
 /* The batch failed: results alone, then each submission alone. */
@@ -288,19 +319,10 @@ commit_singly(struct queue *q)
 
 	st = TAILQ_EMPTY(&q->results) ? ST_OK :
 		queue_transaction(q, apply_results, NULL);
-	if (st == ST_OK) {
+	if (st == ST_OK)
 		results_done(q);
-	} else {
-		if (!q->results_failing)
-			log_error("results-not-stored", "reason",
-				status_name(st), "detail",
-				spool_error(q->spool), NULL);
-		q->results_failing = true;
-		/* A full disk has room again for all or for none. */
-		if (st != ST_FULL)
-			results_singly(q);
-		add_timer(q->commit_ev, RETRY_COMMIT_MS);
-	}
+	else
+		results_failed(q, st);
 	while ((op = TAILQ_FIRST(&q->submits)) != NULL) {
 		st = queue_transaction(q, apply_submit, op);
 		if (st == ST_OK)
@@ -450,6 +472,7 @@ queue_new(struct event_base *base, const struct conf *conf,
 	q->spool = spool;
 	q->port = *port;
 	TAILQ_INIT(&q->results);
+	TAILQ_INIT(&q->aside);
 	TAILQ_INIT(&q->notices);
 	TAILQ_INIT(&q->actives);
 	q->by_job = table_new();
@@ -481,6 +504,7 @@ queue_free(struct queue **qp)
 	if (q == NULL)
 		return;
 	submit_clear(q);
+	TAILQ_CONCAT(&q->results, &q->aside, link);
 	while ((op = TAILQ_FIRST(&q->results)) != NULL) {
 		TAILQ_REMOVE(&q->results, op, link);
 		result_op_free(&op);
@@ -497,7 +521,7 @@ queue_free(struct queue **qp)
 	event_free(q->idle_ev);
 	work_clear(q);
 	hold_clear(q);
-	event_free(q->expire_ev);
+	expire_clear(q);
 	event_free(q->commit_ev);
 	mem_free(qp);
 }
@@ -523,14 +547,17 @@ queue_stop(struct queue *q)
 	(void)event_del(q->due_ev);
 	(void)event_del(q->pump_ev);
 	(void)event_del(q->expire_ev);
+	(void)event_del(q->clock_ev);
 }
 
 bool
 queue_flush(struct queue *q)
 {
 	report_save(q);
+	result_again(q);
 	commit(q, true);
-	return TAILQ_EMPTY(&q->results) && TAILQ_EMPTY(&q->submits);
+	return TAILQ_EMPTY(&q->results) && TAILQ_EMPTY(&q->aside) &&
+		TAILQ_EMPTY(&q->submits);
 }
 
 void

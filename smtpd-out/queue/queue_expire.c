@@ -17,9 +17,23 @@
 #include "spool/schedule.h"
 
 #define EXPIRE_MS 10000
+#define EXPIRE_MORE_MS 50	/* when there may be more */
+#define AGAIN_MS 60000		/* what cannot be stored is tried again */
+#define CLOCK_MS 60000
+#define CLOCK_MORE_MS 20
+#define OURS_MAX 1000		/* settled at a time, beyond the active set */
 #define EXPIRE_BATCH 64
 #define NOTICE_BATCH 64
 #define NOTICE_DESTINATIONS 16	/* looked at in one turn */
+
+static void
+add_ms(struct event *ev, int64_t ms)
+{
+	const struct timeval tv = { .tv_sec = ms / 1000,
+		.tv_usec = ms % 1000 * 1000 };
+
+	(void)event_add(ev, &tv);
+}
 
 /* The end of an attempt that was none. */
 static void
@@ -60,7 +74,16 @@ give_up(struct queue *q, const struct spool_delivery *d, int64_t now_ms,
 	return now_ms - d->expires_ms >= q->conf->retry.max_ms;
 }
 
-static void
+/* Each of these is out until it is on disk. */
+static bool
+may_settle(const struct queue *q)
+{
+	return !q->results_failing && table_count(q->by_job) <
+		(size_t)q->conf->limit.active + OURS_MAX;
+}
+
+/* True when there may be more. */
+static bool
 expire_untried(struct queue *q)
 {
 	int64_t now_ms = clock_wall_ms();
@@ -75,8 +98,10 @@ expire_untried(struct queue *q)
 		if (!queue_is_active(q, ds[i].id) &&
 		    give_up(q, &ds[i], now_ms, &why))
 			settle(q, &ds[i], &why);
-	if (count < EXPIRE_BATCH)	/* from the start the next time */
-		memset(&q->expire_at, 0, sizeof(q->expire_at));
+	if (count == EXPIRE_BATCH)
+		return true;
+	memset(&q->expire_at, 0, sizeof(q->expire_at));
+	return false;		/* from the start the next time */
 }
 
 struct delayed {
@@ -123,23 +148,88 @@ static void
 on_expire(evutil_socket_t fd, short what, void *arg)
 {
 	struct queue *q = arg;
-	struct timeval tv = { .tv_sec = EXPIRE_MS / 1000 };
 	struct delayed delayed = { .q = q, .left = NOTICE_DESTINATIONS };
+	int64_t now_ms = clock_mono_ms();
+	bool more = false;
 
 	(void)fd;
 	(void)what;
 	turn_mark("expiry");
-	expire_untried(q);
-	if (q->conf->retry.delay_notice_ms > 0)
-		(void)queue_holds(q, on_hold, &delayed);
-	(void)event_add(q->expire_ev, &tv);
+	if (may_settle(q)) {
+		more = expire_untried(q);
+		if (q->conf->retry.delay_notice_ms > 0)
+			(void)queue_holds(q, on_hold, &delayed);
+	}
+	if (now_ms - q->again_ms >= AGAIN_MS) {
+		q->again_ms = now_ms;
+		result_again(q);
+	}
+	add_ms(q->expire_ev, more ? EXPIRE_MORE_MS : EXPIRE_MS);
+}
+
+/* ---- a clock that was set back ---- */
+
+struct rewind {
+	struct spool_rewind to;
+	bool found;
+};
+
+static enum status
+apply_rewind(struct queue *q, void *arg)
+{
+	struct rewind *r = arg;
+
+	return spool_rewind(q->spool, &r->to, &r->found);
+}
+
+/* Nothing waits for longer than the longest interval: what is due later came
+ * from a clock that was ahead, and would wait until then. */
+static bool
+clock_rewind(struct queue *q)
+{
+	int64_t now_ms = clock_wall_ms(), max_ms = q->conf->retry.max_ms;
+	int64_t next_ms = INT64_MAX;
+	struct rewind r = { .to = { .now_ms = now_ms,
+		.expires_ms = now_ms + q->conf->retry.expire_ms } };
+
+	if (max_ms > INT64_MAX / 8)
+		return false;
+	r.to.limit_ms = now_ms + max_ms + max_ms / 4 + CLOCK_MS;
+	if (q->results_failing || spool_next_lane(q->spool, r.to.limit_ms,
+	    &next_ms) != ST_OK || next_ms == INT64_MAX)
+		return false;
+	if (log_once("clock-set-back"))
+		log_warn("clock-set-back", "action", "mail that would wait "
+			"for longer than the longest retry is due now", NULL);
+	if (queue_transaction(q, apply_rewind, &r) != ST_OK)
+		return false;
+	queue_kick(q);
+	return r.found;
+}
+
+static void
+on_clock(evutil_socket_t fd, short what, void *arg)
+{
+	struct queue *q = arg;
+
+	(void)fd;
+	(void)what;
+	turn_mark("clock");
+	add_ms(q->clock_ev, clock_rewind(q) ? CLOCK_MORE_MS : CLOCK_MS);
 }
 
 void
 expire_init(struct queue *q)
 {
-	struct timeval tv = { .tv_sec = 1 };
-
 	q->expire_ev = event_new(q->base, -1, 0, on_expire, q);
-	(void)event_add(q->expire_ev, &tv);
+	q->clock_ev = event_new(q->base, -1, 0, on_clock, q);
+	add_ms(q->expire_ev, 1000);
+	add_ms(q->clock_ev, 1000);
+}
+
+void
+expire_clear(struct queue *q)
+{
+	event_free(q->clock_ev);
+	event_free(q->expire_ev);
 }

@@ -17,6 +17,11 @@
 #include "smtpd-out/queue/queue_lane.h"
 
 #define HOLDS_MAX 10000
+#define PARKS_MAX 20000		/* for a worker that is not sane */
+#define SWEEP_MS 10
+#define SWEEP_FAILED_MS 1000
+#define SWEEP_BROKEN_MS 60000
+#define WAKE_MS 1000
 /* Rows in one transaction, from the walk. */
 #define PARKS { .size = 64, .least = 32, .most = 256 }
 #define SWEEP_SLICE 256
@@ -62,8 +67,11 @@ static struct hold *
 hold_find(struct queue *q, const char *name)
 {
 	struct hold *h = table_get(q->holds->by_name, name, strlen(name));
+	int64_t now_ms = clock_wall_ms();
 
-	if (h == NULL || h->until_ms > clock_wall_ms())
+	/* Longer than it can be: the clock was set back. */
+	if (h == NULL || (h->until_ms > now_ms &&
+	    h->until_ms - now_ms <= q->conf->retry.max_ms))
 		return h;
 	hold_free(q, h);
 	return NULL;
@@ -117,6 +125,8 @@ hold_park(struct queue *q, const char *name, int64_t until_ms)
 	size_t len = strlen(name);
 	struct park *p = table_get(hs->parks_by_name, name, len);
 
+	if (p == NULL && table_count(hs->parks_by_name) >= PARKS_MAX)
+		return;
 	if (p == NULL) {
 		p = xcalloc(1, sizeof(*p) + len + 1);
 		memcpy(p->name, name, len + 1);
@@ -159,11 +169,20 @@ hold_apply(struct queue *q)
 	return st;
 }
 
+/* What is more than memory is for, the walk finds. */
 static void
 dest_wake(struct queue *q, const char *name)
 {
-	struct dest *d = dest_get(q, name);
+	struct dest *d = dest_find(q, name);
 
+	if (d == NULL && (lanes_full(q) ||
+	    lanes_ready(q, SPOOL_NEW) >= READY_AHEAD ||
+	    lanes_ready(q, SPOOL_RETRY) >= READY_AHEAD)) {
+		q->walk_all = true;
+		work_due_at(q, clock_wall_ms() + WAKE_MS);
+		return;
+	}
+	d = dest_get(q, name);
 	for (enum spool_class c = 0; c < SPOOL_CLASSES; c++) {
 		struct lane *l = &d->lanes[c];
 
@@ -203,7 +222,18 @@ hold_done(struct queue *q)
 		queue_schedule_commit(q);
 }
 
-/* The walk meets them again. */
+static void
+sweep_in(struct queue *q, int64_t ms)
+{
+	const struct timeval tv = { .tv_sec = ms / 1000,
+		.tv_usec = ms % 1000 * 1000 };
+
+	if (!q->stopping)
+		(void)event_add(q->holds->sweep_ev, &tv);
+}
+
+/* The walk meets those that wait again, and a sweep those that no longer do:
+ * of a pause that has ended nobody else would know. */
 void
 hold_failed(struct queue *q)
 {
@@ -212,6 +242,8 @@ hold_failed(struct queue *q)
 	while ((p = TAILQ_FIRST(&q->holds->parks)) != NULL)
 		park_free(q, p);
 	q->walk_all = true;
+	q->holds->swept[0] = '\0';
+	sweep_in(q, SWEEP_FAILED_MS);
 }
 
 /* ---- holds ---- */
@@ -328,6 +360,7 @@ set_limits(struct queue *q, bool tell, uint64_t worker)
 		msg.rules[i].bounds = hs->rules[i].bounds;
 	}
 	limits_set(q->limits, &msg);
+	q->limits_changes++;
 	if (tell && q->port.limits != NULL)
 		q->port.limits(&msg, worker, q->port.arg);
 	msg_limits_clear(&msg);
@@ -355,15 +388,6 @@ rules_load(struct queue *q)
 			table_put(hs->paused, hs->rules[i].name,
 				strlen(hs->rules[i].name), &hs->rules[i]);
 	return st;
-}
-
-static void
-sweep_soon(struct queue *q)
-{
-	const struct timeval tv = { .tv_usec = 10000 };
-
-	if (!q->stopping)
-		(void)event_add(q->holds->sweep_ev, &tv);
 }
 
 void
@@ -402,7 +426,7 @@ queue_rule_set(struct queue *q, const struct spool_dest_rule *rule)
 	set_limits(q, true, 0);
 	if (old.paused && !rule->paused) {
 		q->holds->swept[0] = '\0';
-		sweep_soon(q);
+		sweep_in(q, SWEEP_MS);
 	}
 	queue_kick(q);
 	return st;
@@ -443,13 +467,15 @@ on_sweep(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	turn_mark("resume");
 	if (hold_waiting(q)) {
-		sweep_soon(q);
+		sweep_in(q, SWEEP_MS);
 		return;
 	}
 	rows = xcalloc(SWEEP_SLICE, sizeof(rows[0]));
 	if (spool_waiting(q->spool, q->holds->swept, rows, SWEEP_SLICE,
-	    &count) != ST_OK)
+	    &count) != ST_OK) {
 		log_error("queue-walk", "detail", spool_error(q->spool), NULL);
+		sweep_in(q, SWEEP_BROKEN_MS);
+	}
 	for (size_t i = 0; i < count; i++)
 		if (rows[i].due_ms == INT64_MAX &&
 		    !is_paused(q, rows[i].destination))
@@ -458,7 +484,7 @@ on_sweep(evutil_socket_t fd, short what, void *arg)
 		(void)str_copy(q->holds->swept, sizeof(q->holds->swept),
 			rows[count - 1].destination);
 	if (count == SWEEP_SLICE)
-		sweep_soon(q);
+		sweep_in(q, SWEEP_MS);
 	free(rows);
 }
 
@@ -480,7 +506,7 @@ hold_init(struct queue *q)
 	if (rules_load(q) != ST_OK)
 		log_error("limits", "reason", spool_error(q->spool), NULL);
 	hold_set_conf(q);
-	sweep_soon(q);
+	sweep_in(q, SWEEP_MS);
 }
 
 void

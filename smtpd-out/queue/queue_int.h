@@ -34,6 +34,7 @@ struct active {
 	char trail[MSG_TRAIL_MAX];	/* hosts tried in vain */
 	bool finishing;			/* the final result has come */
 	bool unstored;			/* an earlier result still waits */
+	bool aside, ill;		/* its results are; and that was said */
 	enum queue_gone gone;		/* its worker ended before that */
 	int64_t again_ms;		/* then: when to try again */
 };
@@ -87,9 +88,11 @@ struct queue {
 	struct spool *spool;
 	struct queue_port port;
 	struct event *commit_ev, *due_ev, *pump_ev, *expire_ev,
-		*idle_ev, *room_ev;
+		*idle_ev, *room_ev, *clock_ev;
 	TAILQ_HEAD(, submit_op) submits;
-	TAILQ_HEAD(, result_op) results;
+	TAILQ_HEAD(result_list, result_op) results;
+	struct result_list aside;	/* those that cannot be stored */
+	size_t ill_count;		/* deliveries that had such ones */
 	/* How many of them are in a transaction, and in the last one. */
 	struct slice batch;
 	unsigned batch_submits, batch_results;
@@ -108,8 +111,10 @@ struct queue {
 	struct lanes *lanes;		/* queue_lane.h */
 	struct holds *holds;		/* queue_hold.h */
 	struct limits *limits;
+	unsigned limits_changes;	/* so often were they set */
 	struct table *damaged;		/* ids of deliveries */
 	struct spool_cursor expire_at;
+	int64_t again_ms;		/* monotonic, of result_again() */
 	char recheck_at[256];		/* counts are checked up to here */
 	bool rechecked;
 	struct slice recheck_slice;	/* destinations */
@@ -165,6 +170,7 @@ void work_due_at(struct queue *, int64_t when_ms);
 
 /* queue_expire.c */
 void expire_init(struct queue *);
+void expire_clear(struct queue *);
 
 /* queue_hold.c */
 void hold_init(struct queue *);
@@ -193,6 +199,10 @@ enum status result_apply(struct queue *, struct result_op *) MUST_CHECK;
 void result_done(struct queue *, struct result_op *);
 void result_op_free(struct result_op **);
 void result_add_final(struct queue *, struct active *);
+/* It cannot be stored though others can: it waits apart from them, and what
+ * comes of its delivery with it; all of these are tried again. */
+void result_aside(struct queue *, struct result_op *, enum status);
+void result_again(struct queue *);
 
 /* queue_remember.c: inside a transaction, after it, and when it failed. */
 void remember_init(struct queue *);

@@ -10,12 +10,12 @@
 #include "smtpd-out/ipc/limits.h"
 #include "smtpd-out/queue/queue_lane.h"
 
-#define ACTIVE_BYTES_MAX (32U << 20)	/* inline bodies out with workers */
 #define WINDOW_LEAST 2
 #define WINDOW_FIRST 8		/* or less in a small active set */
 #define SMALL 16		/* an active set that is not halved */
 #define WINDOW_MAX 100000
 #define STALLED_MAX 1000
+#define ILL_MAX 64	/* more results that cannot be stored are no chance */
 #define RATE_AHEAD_MS 10000	/* out at most what the rate takes in this */
 
 struct lanes {
@@ -191,6 +191,7 @@ bool
 lanes_full(const struct queue *q)
 {
 	return q->stopping || q->results_failing ||
+		q->ill_count >= ILL_MAX ||
 		table_count(q->by_job) >= q->conf->limit.active ||
 		q->active_bytes >= ACTIVE_BYTES_MAX;
 }
@@ -215,12 +216,11 @@ class_has_room(const struct queue *q, enum spool_class class)
 static size_t
 rate_cap(struct queue *q, struct dest *d)
 {
-	unsigned generation = limits_generation(q->limits) + 1;
 	struct conf_bounds b;
 
-	if (d->cap_generation == generation)
+	if (d->cap_changes == q->limits_changes)
 		return d->cap;
-	d->cap_generation = generation;
+	d->cap_changes = q->limits_changes;
 	d->cap = SIZE_MAX;
 	limits_get(q->limits, d->name, &b);
 	if (b.rate.count > 0)

@@ -19,6 +19,9 @@
 
 #include "smtpd-out/queue/queue_int.h"
 
+#define ACTIVE_BYTES_MAX (32U << 20)	/* inline bodies out with workers */
+#define READY_AHEAD 64		/* destinations found ahead */
+
 enum lane_state {
 	LANE_UNKNOWN = 0,	/* not looked at: the walk on disk finds it */
 	LANE_IDLE,		/* nothing more is due before next_ms */
@@ -34,6 +37,7 @@ struct lane {
 	enum lane_state state;
 	struct spool_cursor cursor;	/* all before it is handed out */
 	int64_t next_ms;		/* IDLE */
+	bool again;			/* some before it could not be read */
 };
 
 struct dest {
@@ -43,7 +47,7 @@ struct dest {
 	uint64_t bytes;			/* inline bodies that are out */
 	size_t window;			/* what it may have out, at most */
 	size_t cap;			/* what its rate allows to be out */
-	unsigned cap_generation;
+	unsigned cap_changes;		/* of limits, when cap was made */
 	char name[];
 };
 

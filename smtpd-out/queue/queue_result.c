@@ -27,8 +27,44 @@ op_new(struct queue *q, struct active *a, bool final)
 	op->active = a;
 	op->final = final;
 	op->indexes = xcalloc(a->env->rcpt_count, sizeof(op->indexes[0]));
-	TAILQ_INSERT_TAIL(&q->results, op, link);
+	if (a->aside)
+		TAILQ_INSERT_TAIL(&q->aside, op, link);
+	else
+		TAILQ_INSERT_TAIL(&q->results, op, link);
 	return op;
+}
+
+/* Its delivery stays out, so that nobody sends it again. */
+void
+result_aside(struct queue *q, struct result_op *op, enum status st)
+{
+	struct active *a = op->active;
+	char id[STR_ID_MAX];
+
+	TAILQ_REMOVE(&q->results, op, link);
+	TAILQ_INSERT_TAIL(&q->aside, op, link);
+	a->aside = true;
+	if (a->ill)
+		return;
+	a->ill = true;
+	q->ill_count++;
+	str_id_format(a->delivery.message_id, id);
+	log_error("result-not-stored", "id", id, "destination",
+		a->delivery.destination, "reason", status_name(st), "detail",
+		spool_error(q->spool), NULL);
+}
+
+void
+result_again(struct queue *q)
+{
+	struct result_op *op;
+
+	if (TAILQ_EMPTY(&q->aside))
+		return;
+	TAILQ_FOREACH(op, &q->aside, link)
+		op->active->aside = false;
+	TAILQ_CONCAT(&q->results, &q->aside, link);
+	queue_schedule_commit(q);
 }
 
 void

@@ -23,13 +23,13 @@
 
 #define BATCH 64			/* read from an index at once */
 #define QUANTUM 16			/* of one destination in one turn */
-#define READY_AHEAD 64			/* destinations found ahead */
 #define WALK_MAX 512			/* looked at in one loop turn */
 #define TURN_MS 20			/* then others have their turn */
 #define SCAN_MIN_MS 20			/* between walks */
 #define SCAN_MAX_MS 60000		/* from the start at least this often */
 #define SKIPPED_MIN_MS 200		/* until a worker may have room */
 #define SKIPPED_MAX_MS 5000
+#define SMALL_BODY 4096			/* always goes inline */
 #define DAMAGED_MAX 10000		/* ids that are remembered */
 
 struct active *
@@ -60,6 +60,7 @@ active_free(struct queue *q, struct active **ap)
 	(void)table_remove_id(q->by_job, a->job_id);
 	(void)table_remove_id(q->by_delivery, a->delivery.id);
 	q->active_bytes -= a->bytes;
+	q->ill_count -= a->ill;
 	dest_give(q, a);
 	envelope_free(&a->env);
 	free(a->results);
@@ -67,7 +68,18 @@ active_free(struct queue *q, struct active **ap)
 	mem_free(ap);
 }
 
-static bool
+/* Nothing will be tried before the next start; it can be removed, and is given
+ * up in the end. */
+static void
+set_damaged(struct queue *q, uint64_t id)
+{
+	if (table_count(q->damaged) < DAMAGED_MAX)
+		table_put_id(q->damaged, id, q);
+}
+
+enum start { STARTED = 0, START_NOT, START_LATER };
+
+static enum start
 send_job(struct queue *q, uint64_t worker, const struct active *a,
 	const uint8_t *body, size_t body_len, int fd)
 {
@@ -78,62 +90,95 @@ send_job(struct queue *q, uint64_t worker, const struct active *a,
 		.body = body,
 		.body_len = body_len,
 	};
+	enum start s = START_LATER;
 	struct buf payload;
-	bool ok;
 
 	buf_init(&payload, IPC_PAYLOAD_MAX);
-	ok = msg_job_encode(&job, &payload) == ST_OK &&
-		q->port.send_job(worker, a->job_id, &payload, fd, q->port.arg);
+	if (msg_job_encode(&job, &payload) != ST_OK) {
+		log_error("message-too-large", "delivery",
+			log_num((long long)a->delivery.id), "destination",
+			job.destination, NULL);
+		set_damaged(q, a->delivery.id);
+		s = START_NOT;
+	} else if (q->port.send_job(worker, a->job_id, &payload, fd,
+	    q->port.arg)) {
+		s = STARTED;
+	}
 	buf_clear(&payload);
-	return ok;
+	return s;
+}
+
+/*
+ * Half of what may be in memory is for small bodies: else a hundred hosts that
+ * are slow to take somewhat larger ones would keep all others waiting.  What
+ * is beyond goes as a file, as large bodies do; -1 when it cannot.
+ */
+static int
+spill(struct queue *q, const uint8_t *body, size_t body_len)
+{
+	int fd;
+
+	if (body == NULL || body_len <= SMALL_BODY ||
+	    q->active_bytes + body_len <= ACTIVE_BYTES_MAX / 2 ||
+	    spool_free_bytes(q->spool) < q->conf->limit.free_bytes ||
+	    spool_body_spill(q->spool, body, body_len, &fd) != ST_OK)
+		return -1;
+	return fd;
 }
 
 /* Takes env over, whatever the result. */
-static bool
+static enum start
 start_with(struct queue *q, struct dest *dest, uint64_t worker,
 	const struct spool_delivery *delivery, struct envelope *env,
 	const uint8_t *body, size_t body_len, int fd)
 {
 	struct active *a = active_new(q, delivery, env, worker);
+	int spilled = spill(q, body, body_len);
+	enum start s;
 
+	if (spilled >= 0)
+		body = NULL;
 	a->bytes = body != NULL ? body_len : 0;
 	q->active_bytes += a->bytes;
-	if (send_job(q, worker, a, body, body_len, fd)) {
+	s = send_job(q, worker, a, body, body_len, spilled >= 0 ? spilled :
+		fd);
+	if (spilled >= 0)
+		(void)close(spilled);
+	if (s == STARTED)
 		dest_take(q, dest, a);
-		return true;
-	}
-	active_free(q, &a);
-	return false;
+	else
+		active_free(q, &a);
+	return s;
 }
 
 /* It stays on disk, where the operator can remove it; the others go on. */
 static void
-unreadable(struct queue *q, const struct dest *dest, uint64_t id,
-	enum status st)
+unreadable(struct queue *q, struct lane *l, uint64_t id, enum status st)
 {
 	if (st == ST_NOENT)
 		return;		/* removed meanwhile */
 	log_error("unreadable-message", "delivery", log_num((long long)id),
-		"destination", dest->name, "reason", status_name(st), "detail",
-		spool_error(q->spool), NULL);
-	if (st == ST_CORRUPT && table_count(q->damaged) < DAMAGED_MAX)
-		table_put_id(q->damaged, id, q);
+		"destination", l->dest->name, "reason", status_name(st),
+		"detail", spool_error(q->spool), NULL);
+	if (st == ST_CORRUPT)
+		set_damaged(q, id);
+	else
+		l->again = true;
 }
-
-enum start { STARTED = 0, START_NOT, START_LATER };
 
 /* Reads envelope and body, and starts.  START_NOT when it never can be. */
 static enum start
-start_from_disk(struct queue *q, struct dest *dest, uint64_t id)
+start_from_disk(struct queue *q, struct lane *l, uint64_t id)
 {
+	struct dest *dest = l->dest;
 	struct spool_delivery d;
 	struct envelope *env = NULL;
 	uint64_t worker = q->port.worker_for(dest->name, 0, q->port.arg);
 	void *data = NULL;
 	size_t len = 0;
+	enum start s;
 	enum status st;
 	int fd = -1;
-	bool ok;
 
 	if (worker == 0)
 		return START_LATER;
@@ -145,15 +190,15 @@ start_from_disk(struct queue *q, struct dest *dest, uint64_t id)
 	if (st == ST_OK)
 		st = spool_body_get(q->spool, d.message_id, &data, &len, &fd);
 	if (st != ST_OK) {
-		unreadable(q, dest, id, st);
+		unreadable(q, l, id, st);
 		envelope_free(&env);
 		return START_NOT;
 	}
-	ok = start_with(q, dest, worker, &d, env, data, len, fd);
+	s = start_with(q, dest, worker, &d, env, data, len, fd);
 	free(data);
 	if (fd >= 0)
 		(void)close(fd);
-	return ok ? STARTED : START_LATER;
+	return s;
 }
 
 /* ---- a destination's turn ---- */
@@ -165,6 +210,13 @@ lane_rest(struct queue *q, struct lane *l)
 	if (spool_lane_next(q->spool, l->dest->name, l->class, &l->cursor,
 	    &l->next_ms) != ST_OK)
 		log_error("queue-walk", "detail", spool_error(q->spool), NULL);
+	/* What could not be read lies before the cursor. */
+	if (l->again) {
+		memset(&l->cursor, 0, sizeof(l->cursor));
+		if (l->next_ms > clock_wall_ms() + SCAN_MAX_MS)
+			l->next_ms = clock_wall_ms() + SCAN_MAX_MS;
+		l->again = false;
+	}
 	lane_set(q, l, LANE_IDLE);
 	if (l->next_ms != INT64_MAX)
 		work_due_at(q, l->next_ms);
@@ -190,7 +242,7 @@ lane_give(struct queue *q, struct lane *l, const struct spool_due *due,
 			s = START_LATER;
 		else if (!queue_is_active(q, due[i].id) &&
 		    table_get_id(q->damaged, due[i].id) == NULL)
-			s = start_from_disk(q, l->dest, due[i].id);
+			s = start_from_disk(q, l, due[i].id);
 		if (s != START_LATER)
 			continue;
 		l->cursor.next_ms = due[i].next_ms;
@@ -382,8 +434,8 @@ start_fresh(struct queue *q, struct dest *dest,
 	    hold_until(q, dest->name, &until_ms))
 		return false;
 	worker = q->port.worker_for(dest->name, body_len, q->port.arg);
-	if (worker == 0 || !start_with(q, dest, worker, d,
-	    envelope_part(env, dest->name), body, body_len, -1))
+	if (worker == 0 || start_with(q, dest, worker, d,
+	    envelope_part(env, dest->name), body, body_len, -1) != STARTED)
 		return false;
 	if (l->state == LANE_IDLE && l->next_ms > d->next_ms) {
 		l->cursor.next_ms = d->next_ms;

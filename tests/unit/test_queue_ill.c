@@ -1,0 +1,380 @@
+/*
+ * A queue that things go wrong around: rows that cannot be stored, a disk that
+ * is full for a while, a clock that was set, mail that piles up.  What is ill
+ * must stop nothing else, and nothing may be forgotten.
+ */
+#include "config.h"
+
+#include <event2/event.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "smtpd-out/queue/queue_hold.h"
+#include "smtpd-out/queue/queue_lane.h"
+#include "spool/spool_int.h"
+#include "tests/unit/queue_fake.h"
+
+static size_t
+jobs_of(const char *destination)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < fq_job_count; i++)
+		n += !fq_jobs[i].answered &&
+			strcmp(fq_jobs[i].msg.destination, destination) == 0;
+	return n;
+}
+
+static void
+submit_many(const char *rcpt, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		fq_submit("s@x.example", rcpt);
+	fq_turn();
+}
+
+static void
+answer_all(int code)
+{
+	for (size_t i = 0; i < fq_job_count; i++)
+		if (!fq_jobs[i].answered)
+			fq_answer(&fq_jobs[i], code);
+	fq_run_ms(40);
+}
+
+static void
+run_sql(const char *sql)
+{
+	char *why = NULL;
+
+	if (sqlite3_exec(fq_spool->db, sql, NULL, NULL, &why) != SQLITE_OK)
+		fail_msg("%s", why);
+}
+
+static void
+pause_it(const char *name, bool paused)
+{
+	struct spool_dest_rule rule;
+
+	queue_rule_get(fq, false, name, &rule);
+	rule.paused = paused;
+	assert_int_equal(queue_rule_set(fq, &rule), ST_OK);
+	fq_run_ms(60);
+}
+
+/* ---- results that cannot be stored ---- */
+
+/* One of them keeps nobody else's mail from going out, nor is it sent again;
+ * it is stored when it can be. */
+static void
+test_one_result_is_ill(void **state)
+{
+	struct queue_stats before;
+
+	(void)state;
+	submit_many("a@a.example", 1);
+	submit_many("a@b.example", 1);
+	run_sql("CREATE TABLE kept AS SELECT * FROM message; DELETE FROM "
+		"message WHERE id = (SELECT min(id) FROM message)");
+	answer_all(250);
+	assert_int_equal(fq_spool_stats().deliveries, 1);
+	before = fq_stats();
+	submit_many("a@c.example", 20);
+	assert_in_range(jobs_of("c.example"), 1, 20);
+	/* Nor does it make each commit two. */
+	assert_int_equal(fq_stats().commits, before.commits + 1);
+	answer_all(250);
+	while (jobs_of("c.example") > 0)
+		answer_all(250);
+	fq_advance(HOUR);
+	assert_int_equal(jobs_of("a.example"), 0);
+	run_sql("INSERT INTO message SELECT * FROM kept WHERE id NOT IN "
+		"(SELECT id FROM message) AND id = (SELECT min(id) FROM kept)");
+	assert_true(queue_flush(fq));
+	assert_int_equal(fq_spool_stats().deliveries, 0);
+	fq_advance(HOUR);
+	assert_int_equal(jobs_of("a.example"), 0);
+}
+
+/* Many of them are no chance: nothing more is handed out, that could be sent
+ * twice. */
+static void
+test_results_are_ill(void **state)
+{
+	char rcpt[64];
+
+	(void)state;
+	for (unsigned i = 0; i < 100; i++) {
+		(void)snprintf(rcpt, sizeof(rcpt), "a@d%u.example", i);
+		submit_many(rcpt, 1);
+	}
+	run_sql("CREATE TRIGGER ill BEFORE DELETE ON recipient BEGIN "
+		"SELECT raise(ABORT, 'no'); END");
+	answer_all(250);
+	submit_many("a@more.example", 1);
+	assert_int_equal(jobs_of("more.example"), 0);
+	run_sql("DROP TRIGGER ill");
+	assert_true(queue_flush(fq));
+	queue_kick(fq);
+	fq_run_ms(60);
+	assert_int_equal(jobs_of("more.example"), 1);
+	assert_int_equal(fq_spool_stats().deliveries, 1);
+}
+
+/* The row of its destination is lost or wrong: counted again. */
+static void
+test_lost_row(void **state)
+{
+	(void)state;
+	submit_many("a@a.example", 2);
+	submit_many("a@b.example", 2);
+	run_sql("DELETE FROM destination WHERE name = 'a.example'; "
+		"UPDATE destination SET deliveries = 1 "
+		"WHERE name = 'b.example'");
+	answer_all(250);
+	assert_int_equal(fq_spool_stats().deliveries, 0);
+	submit_many("a@c.example", 1);
+	assert_int_equal(jobs_of("c.example"), 1);
+}
+
+/* Mail without a row of its destination would never be found. */
+static void
+test_lost_row_at_start(void **state)
+{
+	(void)state;
+	fq_worker = 0;
+	submit_many("a@a.example", 2);
+	submit_many("a@b.example", 2);
+	submit_many("a@c.example", 2);
+	run_sql("DELETE FROM destination WHERE name <> 'b.example'");
+	fq_restart();
+	fq_worker = WORKER_ID;
+	fq_run_ms(5200);
+	fq_advance(61000);
+	assert_int_equal(jobs_of("a.example"), 2);
+	assert_int_equal(jobs_of("b.example"), 2);
+	assert_int_equal(jobs_of("c.example"), 2);
+}
+
+/* ---- a resume that cannot be stored ---- */
+
+static void
+test_resume_on_full_disk(void **state)
+{
+	(void)state;
+	pause_it("a.example", true);
+	submit_many("a@a.example", 2);
+	fq_run_ms(60);
+	run_sql("CREATE TRIGGER full BEFORE UPDATE ON destination BEGIN "
+		"SELECT raise(ABORT, 'no'); END");
+	pause_it("a.example", false);
+	fq_run_ms(100);
+	assert_int_equal(jobs_of("a.example"), 0);
+	run_sql("DROP TRIGGER full");
+	fq_run_ms(1500);
+	assert_int_equal(jobs_of("a.example"), 2);
+}
+
+/* ---- much of something ---- */
+
+/* All expire at once, and in minutes, not days. */
+static void
+test_many_expire(void **state)
+{
+	(void)state;
+	fq_use_conf("retry { expire = 1h  delay-notice = 0s }");
+	pause_it("a.example", true);
+	for (unsigned i = 0; i < 600; i++)
+		fq_submit("", "a@a.example");
+	fq_turn();
+	fq_restart();
+	fq_advance(2 * HOUR);
+	fq_run_ms(3000);
+	assert_int_equal(fq_spool_stats().deliveries, 0);
+}
+
+/* Those that were paused do not all come to memory at once. */
+static void
+test_many_resume(void **state)
+{
+	char rcpt[64];
+
+	(void)state;
+	fq_use_conf("limit { active = 4 }");
+	pause_it(".x.example", true);
+	for (unsigned i = 0; i < 400; i++) {
+		(void)snprintf(rcpt, sizeof(rcpt), "a@n%u.x.example", i);
+		fq_submit("s@x.example", rcpt);
+	}
+	fq_turn();
+	fq_run_ms(200);
+	assert_int_equal(fq_open_jobs(), 0);
+	pause_it(".x.example", false);
+	fq_run_ms(300);
+	assert_in_range(lanes_ready(fq, SPOOL_NEW), 1, 130);
+	for (unsigned i = 0; i < 1000 && fq_spool_stats().deliveries > 0; i++)
+		answer_all(250);
+	assert_int_equal(fq_spool_stats().deliveries, 0);
+}
+
+/* Slow hosts with messages that are not small keep nobody waiting. */
+static void
+test_many_bytes(void **state)
+{
+	static char body[200001];
+	char rcpt[64];
+
+	(void)state;
+	memset(body, 'x', sizeof(body) - 1);
+	for (unsigned i = 0; i < 500; i++) {
+		(void)snprintf(rcpt, sizeof(rcpt), "a@slow%u.example", i);
+		fq_submit_env(fq_envelope("s@x.example", rcpt), body);
+		fq_turn();
+	}
+	fq_run_ms(200);
+	assert_int_equal(fq_open_jobs(), 500);
+	submit_many("a@quick.example", 1);
+	assert_int_equal(jobs_of("quick.example"), 1);
+	assert_true(fq_stats().active_bytes <= 32U << 20);
+	for (size_t i = 0; i < fq_job_count; i++)
+		assert_int_equal(strlen(fq_jobs[i].body),
+			fq_jobs[i].msg.env->size_bytes);
+}
+
+/* ---- what cannot be read just now ---- */
+
+static void
+test_unreadable_for_a_while(void **state)
+{
+	struct msg_submit msg = { .env = fq_envelope("s@x.example",
+		"a@a.example") };
+	static char body[BIG_BODY];
+	struct rlimit old, none;
+
+	(void)state;
+	submit_many("a@a.example", 1);	/* keeps it in memory */
+	queue_body_open(fq, INJECT_ID, 1000);
+	msg.file_token = fq_requests[1000].token;
+	msg.env->size_bytes = sizeof(body);
+	memset(body, 'x', sizeof(body));
+	assert_int_equal(write(fq_requests[1000].fd, body, sizeof(body)),
+		sizeof(body));
+	queue_submit(fq, INJECT_ID, 1001, &msg);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	fq_worker = 0;
+	fq_turn();
+	assert_true(fq_requests[1001].accepted != 0);
+	none = old;
+	none.rlim_cur = 0;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	fq_worker = WORKER_ID;
+	fq_run_ms(400);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+	assert_int_equal(jobs_of("a.example"), 1);
+	clock_test_set(T0 + 61000);
+	for (unsigned i = 0; i < 3; i++) {
+		event_active(fq->due_ev, EV_TIMEOUT, 0);
+		fq_turn();
+	}
+	assert_int_equal(jobs_of("a.example"), 2);
+}
+
+/* A job that fits no frame stops nobody. */
+static void
+test_job_too_large(void **state)
+{
+	struct envelope *env = envelope_new("s@x.example");
+	static char orcpt[2001], rcpt[2001];
+
+	(void)state;
+	memset(orcpt, 'o', sizeof(orcpt) - 1);
+	memset(rcpt, 'r', sizeof(rcpt) - 1);
+	memcpy(rcpt + sizeof(rcpt) - 11, "@a.example", 10);
+	for (unsigned i = 0; i < 6000; i++)
+		envelope_add_rcpt(env, rcpt, "a.example")->orcpt =
+			xstrdup(orcpt);
+	fq_submit_env(env, "x\r\n");
+	fq_turn();
+	submit_many("a@a.example", 3);
+	fq_run_ms(300);
+	assert_int_equal(jobs_of("a.example"), 3);
+}
+
+/* A rate that the configuration no longer has keeps nothing back. */
+static void
+test_rate_ends_with_reload(void **state)
+{
+	struct conf *slow, *fast;
+	char err[CONF_ERR_MAX];
+
+	(void)state;
+	assert_int_equal(conf_parse("t", "hostname = \"me.example\"\n"
+		"limit { destination-rate = \"1/1m\" }", &slow, err), ST_OK);
+	assert_int_equal(conf_parse("t", "hostname = \"me.example\"\n",
+		&fast, err), ST_OK);
+	queue_set_conf(fq, slow);
+	submit_many("a@a.example", 20);
+	fq_run_ms(60);
+	assert_int_equal(jobs_of("a.example"), 1);
+	queue_set_conf(fq, fast);
+	queue_kick(fq);
+	fq_run_ms(60);
+	assert_int_equal(jobs_of("a.example"), 8);
+	fq_restart();		/* with one of its own */
+	conf_free(&slow);
+	conf_free(&fast);
+}
+
+/* ---- the clock ---- */
+
+/* Set back by years: what was to be tried later is tried. */
+static void
+test_clock_back(void **state)
+{
+	(void)state;
+	clock_test_set(T0 + 50000 * HOUR);
+	fq_restart();
+	submit_many("a@a.example", 3);
+	answer_all(450);
+	fq_worker = 0;
+	submit_many("a@b.example", 3);
+	hold_park(fq, "c.example", clock_wall_ms() + HOUR);
+	submit_many("a@c.example", 3);
+	fq_worker = WORKER_ID;
+	clock_test_set(T0);
+	for (unsigned i = 0; i < 4; i++) {
+		event_active(fq->clock_ev, EV_TIMEOUT, 0);
+		fq_turn();
+		fq_advance(HOUR);
+	}
+	assert_int_equal(jobs_of("a.example"), 3);
+	assert_int_equal(jobs_of("b.example"), 3);
+	assert_int_equal(jobs_of("c.example"), 3);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, fq_setup, fq_teardown)
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_one_result_is_ill), T(test_results_are_ill),
+		T(test_lost_row),
+		T(test_lost_row_at_start), T(test_resume_on_full_disk),
+		T(test_many_expire), T(test_many_resume), T(test_many_bytes),
+		T(test_unreadable_for_a_while), T(test_job_too_large),
+		T(test_rate_ends_with_reload), T(test_clock_back),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
