@@ -69,7 +69,7 @@ _smtpd_out_options()
 		--require-tls --socket" ;;
 	queue:*) echo "-c --all --config --destination --held --json --older
 		--rcpt --sender" ;;
-	check:*) echo "-c -v --dane --dns --from --json --mx --no-connect
+	check:*) echo "-c -v --auth --dane --dns --from --json --mx --no-connect
 		--pkix --starttls --verbose" ;;
 	lint:*) echo "--json" ;;
 	report:list) echo "-c --config --day --domain --json" ;;

@@ -198,6 +198,15 @@ leave_root(const struct conf *conf)
 	(void)!setuid(pw->pw_uid);
 }
 
+/* Now or once root has been left. */
+static bool
+is_service(const struct conf *conf)
+{
+	const struct passwd *pw = getpwnam(conf->user);
+
+	return pw == NULL || geteuid() == 0 || geteuid() == pw->pw_uid;
+}
+
 bool
 check_confine(const struct conf *conf, char err[CONF_ERR_MAX])
 {
@@ -218,6 +227,7 @@ check_env_new(const struct conf *conf, const struct check_options *options,
 
 	env->conf = conf;
 	env->options = *options;
+	env->as_service = is_service(conf);
 	if (env->options.host_ms == 0)
 		env->options.host_ms = CHECK_HOST_MS;
 	env->base = event_base_new();

@@ -17,6 +17,7 @@ struct event_base;
 
 struct check_options {
 	bool connect;		/* live tests */
+	bool auth;		/* with the password of a relay */
 	const char *only_mx;	/* normalised host, or NULL */
 	int64_t host_ms;	/* 0: CHECK_HOST_MS */
 };
@@ -25,6 +26,7 @@ struct check_env {
 	struct event_base *base;
 	const struct conf *conf;
 	struct check_options options;
+	bool as_service;	/* what we cannot read delivery cannot */
 	struct resolver *resolver;
 	struct route_local *local;
 	struct session_env session;	/* with env.sts, env.memory */

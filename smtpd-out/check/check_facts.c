@@ -21,10 +21,26 @@ check_phase_name(enum check_phase phase)
 		[CHECK_PHASE_STARTTLS] = "starttls",
 		[CHECK_PHASE_TLS] = "tls",
 		[CHECK_PHASE_EHLO_TLS] = "ehlo_tls",
+		[CHECK_PHASE_AUTH] = "auth",
 		[CHECK_PHASE_QUIT] = "quit",
 	};
 
 	return phase < CHECK_PHASES ? names[phase] : "unknown";
+}
+
+const char *
+check_auth_name(enum check_auth auth)
+{
+	static const char *const names[] = {
+		[CHECK_AUTH_NONE] = "none",
+		[CHECK_AUTH_LEFT_OUT] = "not-tried",
+		[CHECK_AUTH_HIDDEN] = "not-tried",
+		[CHECK_AUTH_UNUSABLE] = "unusable",
+		[CHECK_AUTH_ACCEPTED] = "accepted",
+		[CHECK_AUTH_REFUSED] = "refused",
+	};
+
+	return names[auth];
 }
 
 void

@@ -86,6 +86,7 @@ enum check_phase {
 	CHECK_PHASE_STARTTLS,
 	CHECK_PHASE_TLS,
 	CHECK_PHASE_EHLO_TLS,
+	CHECK_PHASE_AUTH,
 	CHECK_PHASE_QUIT,
 	CHECK_PHASES
 };
@@ -109,6 +110,17 @@ struct check_session {			/* a live test of a host */
 	struct cert_report *cert;	/* NULL: no handshake ended */
 };
 
+enum check_auth {			/* the password of a relay */
+	CHECK_AUTH_NONE = 0,		/* none is needed */
+	CHECK_AUTH_LEFT_OUT,		/* not tried */
+	CHECK_AUTH_HIDDEN,		/* not read: this user may not */
+	CHECK_AUTH_UNUSABLE,		/* delivery cannot read it either */
+	CHECK_AUTH_ACCEPTED,
+	CHECK_AUTH_REFUSED
+};
+
+const char *check_auth_name(enum check_auth);
+
 struct check_host {
 	char name[STR_DOMAIN_MAX];	/* or "[literal]" */
 	uint16_t preference;
@@ -123,7 +135,8 @@ struct check_host {
 	enum demand_why rule;		/* who decided */
 	struct demand *demand;		/* NULL: the host is not used */
 	struct outcome skipped;		/* then: why; verdict NONE else */
-	bool auth_left_out;		/* a password that was not tried */
+	enum check_auth auth;
+	char auth_why[CHECK_TEXT_MAX];	/* when HIDDEN or UNUSABLE */
 	struct check_session tries[CHECK_TRIES];
 	size_t try_count;
 };

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "smtpd-out/check/check_host.h"
+#include "smtpd-out/client/auth_file.h"
 #include "smtpd-out/client/session_watch.h"
 #include "smtpd-out/client/tls.h"
 #include "smtpd-out/worker/host_memory.h"
@@ -59,6 +60,8 @@ phase_of(enum session_state state)
 		return CHECK_PHASE_TLS;
 	case SESSION_EHLO_TLS:
 		return CHECK_PHASE_EHLO_TLS;
+	case SESSION_AUTH:
+		return CHECK_PHASE_AUTH;
 	case SESSION_QUIT:
 		return CHECK_PHASE_QUIT;
 	default:
@@ -80,6 +83,9 @@ on_state(const struct session *session, enum session_state to, void *arg)
 			r->entered_ms;
 	if (r->state == SESSION_HANDSHAKE && tls != NULL && s->cert == NULL)
 		s->cert = tls_report(tls, r->q.facts->name);
+	if (r->state == SESSION_AUTH && to != SESSION_AUTH)
+		r->q.facts->auth = to == SESSION_READY ? CHECK_AUTH_ACCEPTED :
+			CHECK_AUTH_REFUSED;
 	r->state = to;
 	r->entered_ms = now_ms;
 }
@@ -156,7 +162,12 @@ on_ready(struct session *session, void *arg)
 {
 	struct check_run *r = arg;
 
-	current(r)->up = true;
+	struct check_session *s = current(r);
+	enum check_auth auth = r->q.facts->auth;
+
+	s->up = auth == CHECK_AUTH_NONE || auth == CHECK_AUTH_ACCEPTED ||
+		session_auth_possible(session, auth != CHECK_AUTH_UNUSABLE,
+		&s->why);
 	session_quit(session);
 }
 
@@ -168,7 +179,7 @@ on_closed(struct session *session, const struct outcome *why, bool tls_failed,
 	struct check_session *s = current(r);
 
 	s->info = *session_info(session);
-	if (!s->up)
+	if (!s->up && s->why.verdict == VERDICT_NONE)
 		s->why = why->verdict == VERDICT_DONE ?
 			outcome_local("session ended") : *why;
 	r->again = tls_failed && !s->up && !s->clear &&
@@ -301,6 +312,21 @@ on_tlsa(const struct dns_answer *a, void *arg)
 			by_numbers);
 }
 
+/* The file is looked into here, so that what is wrong with it can be told. */
+static void
+look_at_password(struct check_run *r)
+{
+	struct check_host *h = r->q.facts;
+	struct auth_secret secret;
+
+	if (h->demand->auth_file == NULL)
+		return;
+	h->auth = auth_file_read(h->demand->auth_file, &secret,
+		h->auth_why) == ST_OK ? CHECK_AUTH_LEFT_OUT :
+		r->env->as_service ? CHECK_AUTH_UNUSABLE : CHECK_AUTH_HIDDEN;
+	auth_secret_wipe(&secret);
+}
+
 static void
 on_policy(struct host_policy_result *result, void *arg)
 {
@@ -321,14 +347,15 @@ on_policy(struct host_policy_result *result, void *arg)
 	}
 	host_memory_demand(r->env->session.memory, h->name, h->demand);
 	h->rule = h->demand->why;
+	look_at_password(r);
 	if (!r->env->options.connect) {
 		finish(r);
 		return;
 	}
-	/* A password is not for tests. */
+	/* A password is sent only where somebody wants that. */
 	r->demand = demand_copy(h->demand);
-	h->auth_left_out = r->demand->auth_file != NULL;
-	mem_free(&r->demand->auth_file);
+	if (!r->env->options.auth || h->auth != CHECK_AUTH_LEFT_OUT)
+		mem_free(&r->demand->auth_file);
 	(void)event_add(r->limit_ev, &tv);
 	start_session(r, false);
 }

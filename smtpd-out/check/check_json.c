@@ -263,6 +263,8 @@ host(const struct check_facts *f, const struct check_host *h)
 		NULL ? json_null() : json_boolean(h->sts_listed));
 	set(o, "requiretls", s == NULL ? json_null() :
 		json_boolean(s->requiretls));
+	set(o, "password", h->auth == CHECK_AUTH_NONE ? json_null() :
+		jtext(check_auth_name(h->auth)));
 	set(o, "tls", tls_of(h));
 	list = json_array();
 	for (size_t i = 0; i < h->try_count; i++)

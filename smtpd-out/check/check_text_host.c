@@ -256,6 +256,28 @@ say_session(struct page *p, const struct check_session *s)
 	page_end(p);
 }
 
+static void
+say_password(struct page *p, const struct check_host *h)
+{
+	static const struct {
+		enum tone tone;
+		const char *text;
+	} rows[] = {
+		[CHECK_AUTH_LEFT_OUT] = { TONE_WARN, "not tried: --auth does" },
+		[CHECK_AUTH_HIDDEN] = { TONE_WARN, "not tried: " },
+		[CHECK_AUTH_UNUSABLE] = { TONE_BAD, "cannot be used: " },
+		[CHECK_AUTH_ACCEPTED] = { TONE_GOOD, "accepted" },
+		[CHECK_AUTH_REFUSED] = { TONE_BAD, "refused" },
+	};
+
+	if (h->auth == CHECK_AUTH_NONE)
+		return;
+	page_label(p, "password");
+	page_put(p, rows[h->auth].tone, rows[h->auth].text);
+	page_put(p, TONE_NONE, h->auth_why);
+	page_end(p);
+}
+
 void
 check_text_host(struct page *p, const struct check_facts *f,
 	const struct check_host *h)
@@ -268,8 +290,7 @@ check_text_host(struct page *p, const struct check_facts *f,
 	say_addresses(p, h);
 	say_tlsa(p, h);
 	say_demand(p, f, h);
-	if (h->auth_left_out)
-		page_row(p, "password", "not tried");
+	say_password(p, h);
 	for (size_t i = 0; i < h->try_count; i++)
 		say_session(p, &h->tries[i]);
 	if (h->try_count == 0)

@@ -177,10 +177,12 @@ say_reason(const struct check_facts *f, struct check_verdict *v)
 		return;
 	}
 	h = &f->hosts[v->host];
-	(void)snprintf(v->reason, sizeof(v->reason), "Mail %s to %s %s%s",
+	(void)snprintf(v->reason, sizeof(v->reason), "Mail %s to %s %s%s%s",
 		f->connected ? "is delivered" : "goes", h->name,
 		results[v->result].words, v->result == CHECK_PLAIN ?
-		clear_why(f, h) : "");
+		clear_why(f, h) : "", h->auth == CHECK_AUTH_LEFT_OUT ||
+		h->auth == CHECK_AUTH_HIDDEN ? ", if it takes the password, "
+		"which was not tried" : "");
 }
 
 enum tls_failure
@@ -247,6 +249,25 @@ tlsa_to_publish(const struct check_facts *f, const struct check_host *h,
 }
 
 static void
+mend_auth(const struct check_facts *f, const struct check_host *h, char *out,
+	size_t out_bytes)
+{
+	if (h->demand == NULL)
+		(void)str_copy(out, out_bytes, "a password needs a rule that "
+			"verifies the relay");
+	else if (h->auth == CHECK_AUTH_UNUSABLE)
+		(void)snprintf(out, out_bytes, "its auth-file must be mended: "
+			"%s", h->auth_why);
+	else if (h->auth == CHECK_AUTH_REFUSED)
+		(void)str_copy(out, out_bytes, "compare name and password in "
+			"its auth-file with those that it knows");
+	else
+		(void)snprintf(out, out_bytes, "ask its operator where it "
+			"takes AUTH PLAIN or LOGIN; on port %u it does not",
+			f->port);
+}
+
+static void
 mend_host(const struct check_facts *f, const struct check_host *h,
 	const struct outcome *why, char *out, size_t out_bytes)
 {
@@ -269,8 +290,7 @@ mend_host(const struct check_facts *f, const struct check_host *h,
 			"server runs, and whether a firewall on the way stops "
 			"port %u", f->port);
 	else if (why->stage == STAGE_AUTH)
-		(void)str_copy(out + len, out_bytes - len, "a password needs "
-			"a rule that verifies the relay");
+		mend_auth(f, h, out + len, out_bytes - len);
 	else if (why->stage == STAGE_DNS)
 		(void)str_copy(out + len, out_bytes - len, "mend its "
 			"addresses in the DNS");

@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "smtpd-out/client/session_step.h"
+#include "smtpd-out/client/session_watch.h"
 
 static enum session_state
 refuse(struct session *s, enum session_state next, const char *why)
@@ -20,30 +21,53 @@ refuse(struct session *s, enum session_state next, const char *why)
 	return next;
 }
 
+/* What the relay lacks, or NULL. */
+static const char *
+lacking(const struct session *s)
+{
+	/* policy_decide() promises it; here it is looked at once more. */
+	if (!s->info.tls_active || !demand_verifies(s->demand))
+		return "its certificate was not verified, so that no password "
+			"is sent";
+	if (!(s->caps.auth_mechs & (SMTP_AUTH_PLAIN | SMTP_AUTH_LOGIN)))
+		return "it offers neither AUTH PLAIN nor AUTH LOGIN";
+	return NULL;
+}
+
+/* The sender may read this: it does not name the file. */
+#define UNREADABLE "our password for it cannot be read; the log says why"
+
 /* After EHLO under TLS: AUTH when all is there that it needs. */
 enum session_state
 session_auth_begin(struct session *s)
 {
+	const char *lacks = lacking(s);
 	char err[AUTH_ERR_MAX];
 
-	/* policy_decide() promises it; here it is looked at once more. */
-	if (!s->info.tls_active || !demand_verifies(s->demand))
-		return refuse(s, SESSION_QUIT, "its certificate was not "
-			"verified, so that no password is sent");
-	if (!(s->caps.auth_mechs & (SMTP_AUTH_PLAIN | SMTP_AUTH_LOGIN)))
-		return refuse(s, SESSION_QUIT, "it offers neither AUTH PLAIN "
-			"nor AUTH LOGIN");
+	if (lacks != NULL)
+		return refuse(s, SESSION_QUIT, lacks);
 	s->auth = xcalloc(1, sizeof(*s->auth));
 	if (auth_file_read(s->demand->auth_file, &s->auth->secret, err) !=
 	    ST_OK) {
 		session_auth_end(s);
 		log_error("auth-file", "host", s->info.host, "reason", err,
 			NULL);
-		/* The sender may read this: it does not name the file. */
-		return refuse(s, SESSION_QUIT, "our password for it cannot be "
-			"read; the log says why");
+		return refuse(s, SESSION_QUIT, UNREADABLE);
 	}
 	return SESSION_AUTH;
+}
+
+bool
+session_auth_possible(const struct session *s, bool readable,
+	struct outcome *why_out)
+{
+	const char *lacks = lacking(s);
+
+	if (lacks == NULL && !readable)
+		lacks = UNREADABLE;
+	if (lacks != NULL)
+		*why_out = outcome_auth(s->info.host, lacks);
+	return lacks == NULL;
 }
 
 void

@@ -22,6 +22,11 @@ struct session_watcher {
 	void *arg;
 };
 
+/* Whether a session that is ready, under a demand without a password, would
+ * have sent one that can be read or cannot; else what becomes of it. */
+bool session_auth_possible(const struct session *, bool readable,
+	struct outcome *why_out);
+
 /* The TLS layer while there is one, or NULL. */
 const struct tls *session_tls(const struct session *);
 

@@ -30,7 +30,7 @@
 struct check_args {
 	const char *conf_path;		/* NULL: the default one, if any */
 	const char *mx;
-	bool dns, json, no_connect;
+	bool auth, dns, json, no_connect;
 	unsigned verbose;
 	bool input;			/* names from standard input */
 	struct starttls_args starttls;
@@ -49,6 +49,7 @@ cmd_check_usage(FILE *to)
 		"       smtpd-out check [OPTIONS] --dns NAME TYPE\n"
 		"       smtpd-out check [OPTIONS] --starttls PROTOCOL "
 		"HOST[:PORT]\n\n"
+		"  --auth            also try the password of a relay\n"
 		"  -c, --from FILE   this configuration\n"
 		"  --dane            with --starttls: demand that TLSA "
 		"records fit\n"
@@ -221,7 +222,8 @@ check_names(const struct check_args *args, const struct conf *conf,
 		.style = { .colour = colours(), .width = width(),
 			.verbose = args->verbose > 0 },
 	};
-	struct check_options options = { .connect = !args->no_connect };
+	struct check_options options = { .connect = !args->no_connect,
+		.auth = args->auth };
 	char mx[STR_DOMAIN_MAX], err[CONF_ERR_MAX] = "";
 	struct check_env *env;
 	int code;
@@ -300,6 +302,9 @@ static bool
 take_option(struct check_args *args, int opt)
 {
 	switch (opt) {
+	case 'a':
+		args->auth = true;
+		break;
 	case 'c':
 		args->conf_path = optarg;
 		break;
@@ -337,6 +342,7 @@ int
 cmd_check(int argc, char **argv)
 {
 	static const struct option options[] = {
+		{ "auth", no_argument, NULL, 'a' },
 		{ "dane", no_argument, NULL, 't' },
 		{ "dns", no_argument, NULL, 'd' },
 		{ "from", required_argument, NULL, 'c' },
@@ -359,6 +365,9 @@ cmd_check(int argc, char **argv)
 	(void)signal(SIGPIPE, SIG_IGN);
 	argc -= optind;
 	argv += optind;
+	if (args.auth && (args.dns || args.no_connect ||
+	    args.starttls.protocol != NULL))
+		return usage();
 	if (args.starttls.protocol != NULL)
 		return run_starttls(&args, argv, argc);
 	if (args.starttls.dane || args.starttls.pkix != NULL)

@@ -3,6 +3,7 @@
 a server that asks for TLS only when it is told of mail."""
 
 import base64
+import json
 import os
 import pwd
 
@@ -232,8 +233,7 @@ def deliver(name, status="sent", **want):
             exim.expect(to)
         else:
             tap.equal(exim.messages(to), [], "mailbox of " + name)
-        if not DESTINATIONS[name][1]:	# with a password check stops short
-            check.same(name + ".test", line)
+        lab_check.valid(check.same(name + ".test", line))
     return line
 
 
@@ -352,7 +352,7 @@ def _():
 @t.test("a scripted relay with a good certificate is told the password")
 def _():
     deliver("told", tls="pkix")
-    session = peers["peer"].sessions[-1]
+    session = peers["peer"].sessions[0]		# check has one more
     tap.true(session.tls_active, "TLS")
     tap.equal([x for x in session.lines if x.startswith(b"AUTH")],
               [b"AUTH PLAIN " + base64.b64encode(
@@ -440,6 +440,89 @@ def _():
 def _():
     deliver("stubborndemand", "deferred", why="local")
     nothing_in_clear("stubborndemand")
+
+
+# Without --auth: the verdict, what is said of the password, and the exit code.
+UNTRIED = {"plain": ("pkix", "not-tried", 0),
+           "wrongplain": ("pkix", "not-tried", 0),
+           "echo": ("pkix", "not-tried", 0),
+           "noauth": ("deferred", "not-tried", 75),
+           "misnamed": ("deferred", "not-tried", 75),
+           "modes": ("deferred", "unusable", 75),
+           "without": ("encrypted", None, 0)}
+
+
+@t.test("check without --auth tells no password, and says so")
+def _():
+    told = [len(exim.log_lines("authenticator failed")),
+            [len(p.sessions) for p in peers.values()]]
+    secret_file("modes", PASSWORD, 0o640)
+    for name, want in UNTRIED.items():
+        found = check.json(name + ".test")
+        lab_check.valid(found)
+        tap.equal((found["verdict"], found["mx"][0]["password"], check.code),
+                  want, name)
+        if want[1] == "not-tried" and want[2] == 0:
+            tap.match("if it takes the password, which was not tried",
+                      found["reason"], name)
+    secret_file("modes", PASSWORD)
+    tap.equal(len(exim.log_lines("authenticator failed")), told[0], "Exim")
+    for (name, peer), seen in zip(peers.items(), told[1]):
+        for session in peer.sessions[seen:]:
+            tap.true("AUTH" not in session.verbs, name)
+
+
+@t.test("check --auth: accepted, refused, cannot be used")
+def _():
+    secret_file("modes", PASSWORD, 0o640)
+    for name, verdict, password, cure in (
+            ("plain", "pkix", "accepted", None),
+            ("login", "pkix", "accepted", None),
+            ("both", "pkix", "accepted", None),
+            ("wrongplain", "deferred", "refused", "compare name and"),
+            ("wronglogin", "deferred", "refused", "compare name and"),
+            ("noauth", "deferred", "not-tried", "takes AUTH PLAIN or LOGIN"),
+            ("modes", "deferred", "unusable", "auth-file must be mended: .*"
+             "modes.auth can be used by others"),
+            ("misnamed", "deferred", "not-tried", None)):
+        found = check.json("--auth", name + ".test")
+        lab_check.valid(found)
+        tap.equal((found["verdict"], found["mx"][0]["password"]),
+                  (verdict, password), name)
+        if cure:
+            tap.match(cure, found["next"], name)
+        tap.equal("auth" in found["mx"][0]["sessions"][0]["times_ms"],
+                  password in ("accepted", "refused"), "time of " + name)
+    secret_file("modes", PASSWORD)
+    nothing_told("misnamed")
+
+
+@t.test("check by a user who may not read the password: not judged")
+def _():
+    for option in ("--auth", "-v"):
+        done = daemon.run("check", "-c", daemon.config, "--json", option,
+                          "plain.test", user="nobody", group="nogroup",
+                          extra_groups=[])
+        found = json.loads(done.stdout)
+        tap.equal((found["verdict"], found["mx"][0]["password"],
+                   done.returncode), ("pkix", "not-tried", 0), option)
+
+
+@t.test("check shows no password, not even with all it can say")
+def _():
+    for name in ("plain", "login", "wrongplain", "wronglogin", "echo"):
+        done = check.run("-vv", "--auth", name + ".test")
+        shown = done.stdout.decode() + done.stderr.decode()
+        tap.match("a response that is not shown", shown, "dialogue")
+        for word in secrets():
+            tap.true(word not in shown, "%r is shown" % word)
+
+
+@t.test("check --auth with what it cannot go with: wrong usage")
+def _():
+    for words in (("--no-connect", "plain.test"), ("--dns", "a.test", "MX"),
+                  ("--starttls", "smtp", "relay.test")):
+        tap.equal(check.run("--auth", *words).returncode, 64, words)
 
 
 @t.test("no password stands in the log, the queue or the spool")
