@@ -139,6 +139,36 @@ document_json(const struct tlsrpt_report *r)
 	return o != NULL ? o : json_null();
 }
 
+/* The document has no place for our sentences (additional-information is a URI
+ * in RFC 8460 4.4), nor for what to do. */
+static json_t *
+failure_json(const struct tlsrpt_result *result,
+	const struct tlsrpt_failure *f)
+{
+	char cure[REPORT_CURE_MAX];
+
+	report_cure(f, result->policy.domain, cure);
+	return json_pack("{s:s, s:s?, s:s, s:I, s:s?, s:s?, s:s?, s:s, s:s}",
+		"policy-type", tlsrpt_policy_type_name(result->policy.type),
+		"policy-domain", result->policy.domain, "result-type",
+		report_failure_name(f), "failed", (json_int_t)f->count,
+		"host", f->mx_host, "reason", f->reason, "information",
+		f->info, "meaning", tls_failure_meaning(f->result), "remedy",
+		cure);
+}
+
+static json_t *
+failures_json(const struct tlsrpt_report *r)
+{
+	json_t *all = json_array();
+
+	for (size_t i = 0; i < r->result_count; i++)
+		for (size_t j = 0; j < r->results[i].failure_count; j++)
+			(void)json_array_append_new(all, failure_json(
+				&r->results[i], &r->results[i].failures[j]));
+	return all;
+}
+
 static json_t *
 own_json(const struct report_own *own)
 {
@@ -162,6 +192,7 @@ own_json(const struct report_own *own)
 			json_integer((json_int_t)r->sessions[i]));
 	set(o, "sessions", sessions);
 	set(o, "targets", targets_json(own));
+	set(o, "failures", failures_json(r));
 	set(o, "report", document_json(r));
 	return o;
 }

@@ -17,6 +17,7 @@
 
 #define DOMAINS_MAX 500		/* with a table of their own */
 #define GOOD_MAX 1000		/* named as free of failures */
+#define DETAILS_MAX 3		/* sentences about one kind of failure */
 
 static void
 put_remote(struct sink *out, const char *text)
@@ -60,14 +61,25 @@ put_head(const struct report_page *page, struct sink *out)
 }
 
 static void
-put_names(struct sink *out, const struct report_names *names)
+put_names(struct sink *out, const struct report_names *names, size_t max)
 {
-	for (size_t i = 0; i < names->count; i++) {
+	for (size_t i = 0; i < names->count && i < max; i++) {
 		sink_puts(out, i == 0 ? "" : "<br>");
 		put_remote(out, names->list[i]);
 	}
-	if (names->more > 0)
+	if (names->more > 0 || names->count > max)
 		sink_puts(out, "<br>and more");
+}
+
+static void
+put_note(struct sink *out, const char *label,
+	const struct report_names *names, size_t max)
+{
+	if (names->count == 0)
+		return;
+	sink_printf(out, "<span class=\"note\">%s: ", label);
+	put_names(out, names, max);
+	sink_puts(out, "</span>");
 }
 
 /* Ends a cell and begins one; the label is seen where the screen is narrow. */
@@ -89,18 +101,15 @@ put_trouble(const struct report_trouble *t, bool received, struct sink *out)
 	put_remote(out, t->type);
 	sink_printf(out, "</code><span class=\"note\">%s</span>",
 		t->meaning);
-	if (t->reasons.count > 0) {
-		sink_puts(out, "<span class=\"note\">Reason: ");
-		put_names(out, &t->reasons);
-		sink_puts(out, "</span>");
-	}
+	put_note(out, "Reason", &t->reasons, REPORT_NAMES_MAX);
+	put_note(out, "Details", &t->infos, DETAILS_MAX);
 	put_cell(out, "Sessions", " class=\"n\"");
 	html_number(out, t->count);
 	put_cell(out, "Mail server", "");
-	put_names(out, &t->hosts);
+	put_names(out, &t->hosts, REPORT_NAMES_MAX);
 	if (received) {
 		put_cell(out, "Reported by", "");
-		put_names(out, &t->senders);
+		put_names(out, &t->senders, REPORT_NAMES_MAX);
 	}
 	put_cell(out, "Seen", " class=\"when\"");
 	sink_puts(out, last);

@@ -327,6 +327,22 @@ def _():
         tap.true(word in done.stdout, "%r in %r" % (word, done.stdout))
     page = daemon.run("report", "html", "-c", daemon.config).stdout
     tap.true(b"nomatch.test" in page, "own data on the page")
+    # RFC 8460 wants a URI in additional-information: our sentence about it
+    # is in the mail, on the page and in our own JSON, not in the document.
+    words = "matches none of the TLSA records"
+    message, doc = mailed("nomatch.test")[0]
+    tap.true(words in " ".join(message.get_body(("plain",)).get_content()
+                               .split()), "the sentence in the mail")
+    tap.true(words.encode() in page, "the sentence on the page")
+    row, = report("show", "nomatch.test")
+    failure, = row["failures"]
+    tap.match(words, failure["information"], "information")
+    tap.equal((failure["result-type"], failure["reason"], failure["failed"],
+               failure["policy-type"], failure["host"]),
+              ("validation-failure", "dane-no-match", 1, "tlsa",
+               "mx.nomatch.test"), "failure")
+    tap.equal(row["report"], doc, "the document, as it was sent")
+    tap.true("additional-information" not in json.dumps(doc), "no URI")
     done = daemon.run("report", "show", "-c", daemon.config, "no.test")
     tap.equal(done.returncode, 69, "exit")
 
