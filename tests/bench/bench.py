@@ -37,6 +37,7 @@ SIZES = {
     "dane": ((3, 2000), (1, 200)),
     "latency": ((3, 40), (1, 10)),
     "slow": ((1, 1000, 5, 60), (1, 100, 1, 10)),
+    "sessions": ((1, 10000, 60), (1, 500, 5)),
     "large": ((1, 20, 50000000), (1, 4, 10000000)),
     "queued": ((1, 100000, 1000000), (1, 10000)),
     "fsync": ((1, 500), (1, 100)),
@@ -69,6 +70,9 @@ def jobs(bench, size, world):
         "dane": [("", dane)],
         "latency": [("", lambda s: runs.latency(world, s, size[0]))],
         "slow": [("", lambda s: runs.slow(world, s, *size))],
+        "sessions": [(" in " + way, lambda s, tls=tls: runs.sessions(
+            world, s, tls, size[0])) for way, tls in (
+                ("clear text", False), ("TLS", True))],
         "large": [("", lambda s: runs.large(world, s, *size))],
         "queued": [(" %d" % n, queued(n)) for n in size],
         "fsync": [(" %d session(s)" % n, lambda s, n=n: runs.syncs(
@@ -144,6 +148,7 @@ COLUMNS = {
     "delay_99_ms": ("99 %", "%.1f", 0), "delay_max_ms": ("max", "%.1f", 0),
     "fsync_ms": ("a bare fsync", "%.1f", 0),
     "at_once": ("at once", "%d", 0), "arrived": ("arrived", "%d", 0),
+    "session_kb": ("KB a session", "%.1f", 0),
     "seconds": ("s", "%.0f", 0), "cpu_seconds": ("CPU s", "%.2f", 0),
     "start_s": ("start s", "%.2f", 0), "stats_s": ("stats s", "%.3f", 0),
     "list_first_s": ("list: first s", "%.3f", 0),
@@ -236,8 +241,10 @@ def main():
     programs = {p: os.path.join(top, "tests", "bench", p)
                 for p in ("sink", "source", "zones", "bench_spool")}
     slow = sizes.get("slow", (1, 10, 5))
+    hold = sizes.get("sessions", (1, 10, 5))
     world = bench_world.World(programs, sizes.get("dane", (1, 1))[1],
-                              slow[1], slow[2] * 1000)
+                              (slow[1], slow[2] * 1000),
+                              (hold[1], hold[2] * 1000))
     only = [x for x in args.only.split(",") if x]
     senders = [c(world) for c in bench_peers.ALL
                if not only or c.name in only]

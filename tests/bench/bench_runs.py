@@ -73,9 +73,9 @@ def accept(world, sender, sessions, messages):
     return phase.finish(messages, done["seconds"])
 
 
-def fill(world, sender, messages, to):
+def fill(world, sender, messages, to, size=SIZE):
     sender.take()
-    world.source(bench_peers.PORT, 20, messages, SIZE, to)
+    world.source(bench_peers.PORT, 20, messages, size, to)
     sender.stop()
     time.sleep(1.5)	# what was under way at the stop is due again
 
@@ -204,6 +204,37 @@ def slow(world, sender, destinations, delay_s, window):
             "pss_mb": figures["pss_mb"],
             "processes": figures["processes"],
             "cpu_seconds": figures["cpu_per_1000"] * max(came, 1) / 1000}
+
+
+def sessions(world, sender, tls, count):
+    """So many hosts in session at a time in one worker, in what memory: each
+    has its greeting, and TLS, and lets MAIL wait for long."""
+    if not isinstance(sender, bench_peers.Ours):
+        raise Skip("a process for each session")
+    fill(world, sender, count, "b@s%d.hold.test", 1024)
+    sender.extra = "workers = 1\nlimit { active = %d }\n" % (count * 6 // 5)
+    world.net.dns.fresh(sender.resolver)
+    sink = world.sink
+    phase = Phase(world, sender)
+    sender.deliver("may" if tls else "none")
+    began = time.monotonic()
+    phase.watch()
+    while (sink.handshakes if tls else sink.greeted) < count and \
+            sink.messages == 0 and time.monotonic() < began + 180:
+        time.sleep(0.1)
+    seconds, open_now = time.monotonic() - began, sink.greeted
+    if tls:
+        open_now = min(open_now, sink.handshakes)
+    time.sleep(1)
+    phase.memory.sample()
+    largest, whole = phase.memory.single, phase.memory.peak
+    cpu = sender.cpu() - phase.cpu
+    came = arrive(world, count, 300, 150)
+    phase.finish(max(came, 1), 1, 1)
+    return {"at_once": open_now, "arrived": came, "seconds": seconds,
+            "cpu_seconds": cpu, "pss_mb": whole, "largest_mb": largest,
+            "session_kb": largest * 1024 / max(open_now, 1),
+            "connections": sink.connections, "handshakes": sink.handshakes}
 
 
 # ---- a long queue --------------------------------------------------------

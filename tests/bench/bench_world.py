@@ -14,7 +14,8 @@ import lab_tlsa
 
 CLEAR4, TLS4 = "198.18.255.1", "198.18.255.2"
 DANE_FIRST = "198.18.0.1"
-SLOW_NET, SLOW_BITS = "198.19.0.0", 16
+SLOW_NET, SLOW_BITS = "198.19.0.0", 17
+HOLD_NET, HOLD_BITS = "198.19.128.0", 17
 HOLE4 = "203.0.113.25"			# nobody answers there
 PLAIN, VALIDATING = lab_dns.RESOLVER, "198.51.100.54"
 
@@ -114,12 +115,13 @@ class Sink:
 
 
 class World:
-    def __init__(self, programs, dane, slow, delay_ms):
+    def __init__(self, programs, dane, slow, hold):
+        """slow, hold: (hosts, milliseconds)."""
         self.programs = programs
         self.net = Net()
         self.dir = self.net.dir
         cert = self.net.ca.cert("mx.tls.test")
-        self.add_zones(cert, dane, slow)
+        self.add_zones(cert, dane, slow[0], hold[0])
         self.net.start()
         subprocess.run(lab_ns.internet_argv(
             ["ip", "route", "add", "local", "198.18.0.0/15", "dev", "lo"]),
@@ -127,20 +129,23 @@ class World:
         path = os.path.join(self.dir, "counters")
         self.net.spawn([programs["sink"], path, *cert,
                         CLEAR4 + "/32=clear",
-                        "%s/%d=slow:%d" % (SLOW_NET, SLOW_BITS, delay_ms)],
+                        "%s/%d=slow:%d" % (SLOW_NET, SLOW_BITS, slow[1]),
+                        "%s/%d=hold:%d" % (HOLD_NET, HOLD_BITS, hold[1])],
                        name="sink", internet=True)
         self.net.wait("the sink is there", lambda: os.path.exists(path)
                       and os.path.getsize(path) > 0)
         self.sink = Sink(path)
 
-    def add_zones(self, cert, dane, slow):
+    def add_zones(self, cert, dane, slow, hold):
         dns = self.net.dns
         dns.domain("sender.test", ["@ MX 10 mx", "mx A " + CLEAR4])
         dns.domain("clear.test", ["@ MX 10 mx", "mx A " + CLEAR4])
         dns.domain("tls.test", ["@ MX 10 mx", "mx A " + TLS4])
-        dns.domain("slow.test", [line for n in range(slow) for line in (
-            "s%d MX 10 mx.s%d" % (n, n), "mx.s%d A 198.19.%d.%d" % (
-                n, n // 250, n % 250 + 1))], signed=False)
+        for name, count, block in (("slow", slow, 0), ("hold", hold, 128)):
+            dns.domain(name + ".test", [
+                line for n in range(count) for line in (
+                    "s%d MX 10 mx.s%d" % (n, n), "mx.s%d A 198.19.%d.%d" % (
+                        n, block + n // 250, n % 250 + 1))], signed=False)
         key = lab_tlsa.tlsa(3, 1, 1, cert[0]).split()[-1]
         subprocess.run([self.programs["zones"], dns.dir, str(dane),
                         DANE_FIRST, key], check=True)

@@ -5,8 +5,9 @@
  *
  * usage: sink COUNTERS CERTIFICATE KEY [NETWORK/BITS=MODE]...
  *
- * The mode of an address is tls (STARTTLS is offered; the default), clear, or
- * slow:MS (clear, and each reply comes after MS milliseconds).
+ * The mode of an address is tls (STARTTLS is offered; the default), clear,
+ * slow:MS (clear, and each reply comes after MS milliseconds), or hold:MS (as
+ * tls, and the reply to MAIL comes after MS milliseconds).
  */
 #include "config.h"
 
@@ -43,7 +44,7 @@ struct counters {
 	_Atomic uint64_t delay_ns[DELAYS];	/* from the stamp to the dot */
 };
 
-enum mode { TLS = 0, CLEAR, SLOW };
+enum mode { TLS = 0, CLEAR, SLOW, HOLD };
 
 struct network {
 	uint32_t address, mask;
@@ -234,7 +235,8 @@ greet(struct peer *p)
 		    &count->greeted_peak, &peak, now))
 			;
 	}
-	return say(p, p->ssl != NULL || p->net->mode != TLS ?
+	return say(p, p->ssl != NULL || p->net->mode == CLEAR ||
+		p->net->mode == SLOW ?
 		"250-sink\r\n250-PIPELINING\r\n250 8BITMIME\r\n" :
 		"250-sink\r\n250-PIPELINING\r\n250-8BITMIME\r\n"
 		"250 STARTTLS\r\n");
@@ -247,6 +249,8 @@ answer(struct peer *p, const char *line)
 		return greet(p);
 	if (strncasecmp(line, "STARTTLS", 8) == 0)
 		return start_tls(p);
+	if (strncasecmp(line, "MAIL", 4) == 0 && p->net->mode == HOLD)
+		(void)usleep(p->net->delay_ms * 1000);
 	if (strncasecmp(line, "DATA", 4) == 0)
 		return say(p, "354 go\r\n") && get_text(p) &&
 			say(p, "250 2.0.0 taken\r\n");
@@ -358,6 +362,8 @@ add_network(const char *spec)
 	n->mode = strcmp(mode, "clear") == 0 ? CLEAR : TLS;
 	if (sscanf(mode, "slow:%u", &n->delay_ms) == 1)
 		n->mode = SLOW;
+	if (sscanf(mode, "hold:%u", &n->delay_ms) == 1)
+		n->mode = HOLD;
 	network_count++;
 }
 
