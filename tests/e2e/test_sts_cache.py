@@ -262,6 +262,8 @@ def _():
     protected("vanish.test")
     verified("vanish.test")
     unprotected("open.test")
+    protected("fails.test")		# nor is its record to be had
+    verified("fails.test")
 
 
 @t.test("... also after kill -9, and without a record as well")
@@ -272,6 +274,7 @@ def _():
     daemon.start()
     protected("vanish.test")
     protected("gone.test")
+    protected("fails.test")
     verified("vanish.test")
 
 
