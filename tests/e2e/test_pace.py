@@ -2,6 +2,7 @@
 """How fast a destination is given mail: windows, rates, who is down; judged by
 what the servers saw."""
 
+import collections
 import os
 import signal
 import threading
@@ -283,18 +284,41 @@ def arrived():
         return f.read().split()
 
 
-@t.test("a worker that dies with 1,000 sessions open loses nothing")
+def sent():
+    return collections.Counter(x["destination"] for x in daemon.deliveries(
+        status="sent") if x["destination"].endswith(".sink.test"))
+
+
+def sessions():
+    """Of the worker that is there now: its descriptors."""
+    try:
+        return len(os.listdir("/proc/%d/fd" % daemon.pids("worker")[0]))
+    except (IndexError, FileNotFoundError):
+        return 0
+
+
+@t.test("a worker that dies with 1,000 sessions open: nothing is lost, "
+        "nothing twice that was acknowledged, sessions come back")
 def _():
     restart(limit={"total-sessions": 0})
     flood(SESSIONS, *("a@d%d.sink.test" % n for n in range(SESSIONS)))
     pid = daemon.pids("worker")[0]
-    net.wait("sessions are open", lambda: len(os.listdir(
-        "/proc/%d/fd" % pid)) > SESSIONS * 9 // 10, 20)
+    net.wait("sessions are open", lambda: sessions() > SESSIONS * 9 // 10, 20)
+    net.wait("some are through", lambda: len(sent()) > 50)
+    before, there = sent(), sessions()
     os.kill(pid, signal.SIGKILL)
+    tap.true(there > SESSIONS * 9 // 10, "%d open when it died" % there)
+    tap.true(len(before) < SESSIONS * 9 // 10, "%d through" % len(before))
+    net.wait("sessions come back", lambda: pid not in daemon.pids("worker")
+             and sessions() > (SESSIONS - len(before)) // 2, 10)
     net.wait("everything arrives", lambda: len(set(arrived())) == SESSIONS,
              30)
     net.wait("the queue is empty", lambda: daemon.queue_json(
         "stats")[0]["messages"] == 0)
+    copies = collections.Counter(x.split("@")[1] for x in arrived())
+    tap.equal(max(copies.values()) <= 2, True, "twice at most")
+    tap.equal([x for x in before if copies[x] != 1], [], "sent before, again")
+    tap.equal(sorted(sent().values()), [1] * SESSIONS, "each recorded once")
 
 
 t.run()
