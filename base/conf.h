@@ -142,6 +142,7 @@ struct conf {
 	unsigned min_version;		/* of verified TLS */
 	unsigned may_min_version;	/* of opportunistic TLS */
 	char *ciphers;			/* NULL: the library's */
+	int64_t tls_session_ms;		/* how long resumed; 0: never */
 	struct conf_retry retry;
 	struct conf_timeout timeout;
 	struct conf_limit limit;

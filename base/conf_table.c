@@ -142,6 +142,8 @@ static const struct conf_row tls_rows[] = {
 	{ "opportunistic-min-version", ROW_WORD, AT(may_min_version), "1.2", 0,
 	    0, version_words },
 	{ "ciphers", ROW_TEXT, AT(ciphers), NULL, 0, 0, NULL },
+	{ "session-cache-timeout", ROW_MS, AT(tls_session_ms), "1h", 0,
+	    86400000, NULL },
 };
 static const struct conf_row dane_rows[] = {
 	{ "insecure-mx", ROW_WORD, AT(insecure_mx), "dane", 0, 0,

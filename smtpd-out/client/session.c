@@ -265,6 +265,7 @@ session_start(const struct session_env *env,
 	s->cb_arg = arg;
 	s->demand = demand_copy(target->demand);
 	s->no_starttls = target->no_starttls;
+	s->full_handshake = target->full_handshake;
 	s->watcher = target->watcher;
 	s->addr_count = target->addr_count;
 	s->addrs = xcalloc(s->addr_count, sizeof(*s->addrs));

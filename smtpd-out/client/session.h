@@ -46,6 +46,7 @@ struct session_target {
 	const struct demand *demand;
 	bool no_starttls;		/* new session after a failed handshake
 					 * under DEMAND_MAY: stay in clear */
+	bool full_handshake;		/* no TLS session is resumed */
 	const struct session_watcher *watcher;	/* NULL: none; outlives it */
 };
 #define SESSION_ADDRS_MAX 16
@@ -59,6 +60,8 @@ struct session_info {
 	bool tls_active;
 	bool starttls_refused;		/* it was asked for, and not given */
 	bool reused;			/* not the first transaction */
+	bool resuming;			/* the handshake offered a session that
+					 * it did not come up with (tls.h) */
 	/* With DEMAND_WATCH_HOST, once TLS is up: what a demand for that would
 	 * have failed with, NONE when nothing. */
 	enum tls_failure watched;

@@ -84,7 +84,7 @@ static enum session_state
 begin_tls(struct session *s)
 {
 	const struct tls_params params = { .host = s->info.host,
-		.demand = s->demand };
+		.demand = s->demand, .full = s->full_handshake };
 
 	if (conn_start_tls(s->conn, s->env.tls, &params) != ST_OK) {
 		s->why = begun_by_peer(s);
@@ -297,9 +297,18 @@ session_step_tls_up(struct session *s)
 	return s->demand->tls_first ? SESSION_BANNER : SESSION_EHLO_TLS;
 }
 
+static bool
+is_resuming(const struct session *s)
+{
+	const struct tls *tls = conn_tls(s->conn);
+
+	return tls != NULL && tls_offered(tls);
+}
+
 enum session_state
 session_step_tls_fail(struct session *s)
 {
+	s->info.resuming = is_resuming(s);
 	s->why = outcome_tls_failed(s->info.host, conn_tls_failure(s->conn),
 		conn_error(s->conn));
 	return SESSION_CLOSED;
@@ -397,6 +406,7 @@ session_step_drop(struct session *s)
 enum session_state
 session_step_timeout(struct session *s)
 {
+	s->info.resuming = is_resuming(s);
 	if (s->state == SESSION_CONNECT)
 		s->why = outcome_connect(s->info.host, "timed out");
 	else if (s->state == SESSION_HANDSHAKE)
@@ -422,6 +432,7 @@ refused_by_tls(const struct session *s)
 enum session_state
 session_step_lost(struct session *s)
 {
+	s->info.resuming = is_resuming(s);
 	if (s->state == SESSION_CONNECT)
 		s->why = outcome_connect(s->info.host, conn_error(s->conn));
 	else if (s->state == SESSION_HANDSHAKE || refused_by_tls(s))

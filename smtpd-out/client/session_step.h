@@ -35,6 +35,7 @@ struct session {
 	size_t addr_count;
 	struct demand *demand;		/* our own copy */
 	bool no_starttls;		/* asked by the owner */
+	bool full_handshake;		/* the same */
 	bool masked;			/* the greeting was overwritten */
 	bool tls_asked;			/* by a 530: STARTTLS, offered or not */
 	bool stop_wanted;		/* session_quit() was called */

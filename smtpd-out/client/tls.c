@@ -17,17 +17,24 @@
 #include "base/str.h"
 #include "smtpd-out/client/cert_report_tls.h"
 #include "smtpd-out/client/tls.h"
+#include "smtpd-out/client/tls_resume.h"
 #include "smtpd-out/client/tls_verify.h"
 
 struct tls_client {
 	SSL_CTX *ctx;
 	struct tls_setting set;
+	struct tls_resume *resume;	/* NULL: off */
 };
 
 struct tls {
 	SSL *ssl;
 	const struct demand *demand;
 	struct tls_client *client;
+	bool keyed;			/* key holds one */
+	uint8_t key[TLS_RESUME_KEY_BYTES];
+	bool offered;			/* a session, which was not taken yet */
+	bool up;
+	SSL_SESSION *fresh;		/* from before it was up */
 	bool refused;
 	enum tls_failure watched;
 	char watched_text[TLS_ERROR_MAX];
@@ -74,11 +81,38 @@ tls_client_new(const struct conf *conf, char err[TLS_ERROR_MAX])
 	return client;
 }
 
+/* From the library: a session that could be resumed; 1 when it is kept. */
+static int
+on_session(SSL *ssl, SSL_SESSION *session)
+{
+	struct tls *tls = SSL_get_app_data(ssl);
+
+	if (!tls->keyed)
+		return 0;
+	if (tls->up) {
+		tls_resume_put(tls->client->resume, tls->key, session);
+	} else {
+		SSL_SESSION_free(tls->fresh);
+		tls->fresh = session;
+	}
+	return 1;
+}
+
+void
+tls_client_resume(struct tls_client *client, int64_t lifetime_ms)
+{
+	client->resume = tls_resume_new(lifetime_ms);
+	(void)SSL_CTX_set_session_cache_mode(client->ctx,
+		SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+	SSL_CTX_sess_set_new_cb(client->ctx, on_session);
+}
+
 void
 tls_client_free(struct tls_client **client)
 {
 	if (*client == NULL)
 		return;
+	tls_resume_free(&(*client)->resume);
 	tls_stores_free(&(*client)->set.stores);
 	SSL_CTX_free((*client)->ctx);
 	mem_free(client);
@@ -96,6 +130,27 @@ server_name(const struct tls_params *params)
 	return str_is_domain(name) ? name : NULL;
 }
 
+/* False when the library fails. */
+static bool
+offer_session(struct tls *tls, const char *name, int fd, bool full)
+{
+	SSL_SESSION *session;
+	bool ok;
+
+	if (tls->client->resume == NULL)
+		return true;
+	tls->keyed = tls_resume_key(tls->demand, name, fd, tls->key);
+	if (!tls->keyed || full)
+		return true;
+	session = tls_resume_take(tls->client->resume, tls->key);
+	if (session == NULL)
+		return true;
+	ok = SSL_set_session(tls->ssl, session) == 1;
+	tls->offered = ok;
+	SSL_SESSION_free(session);
+	return ok;
+}
+
 struct tls *
 tls_new(struct tls_client *client, const struct tls_params *params, int fd,
 	char err[TLS_ERROR_MAX])
@@ -110,7 +165,9 @@ tls_new(struct tls_client *client, const struct tls_params *params, int fd,
 	tls->ssl = SSL_new(client->ctx);
 	if (tls->ssl == NULL || SSL_set_fd(tls->ssl, fd) != 1 ||
 	    !tls_verify_apply(tls->ssl, params->demand, &client->set) ||
-	    (name != NULL && SSL_set_tlsext_host_name(tls->ssl, name) != 1))
+	    (name != NULL && SSL_set_tlsext_host_name(tls->ssl, name) != 1) ||
+	    SSL_set_app_data(tls->ssl, tls) != 1 ||
+	    !offer_session(tls, name, fd, params->full))
 		goto fail;
 	SSL_set_connect_state(tls->ssl);
 	return tls;
@@ -125,7 +182,10 @@ tls_free(struct tls **tls)
 {
 	if (*tls == NULL)
 		return;
+	if ((*tls)->offered)
+		tls_resume_drop((*tls)->client->resume, (*tls)->key);
 	SSL_free((*tls)->ssl);
+	SSL_SESSION_free((*tls)->fresh);
 	ERR_clear_error();
 	mem_free(tls);
 }
@@ -188,6 +248,23 @@ result(struct tls *tls, int rc, int saved_errno)
 	}
 }
 
+/* The handshake is done, and what was demanded is verified. */
+static void
+keep_session(struct tls *tls)
+{
+	bool again = SSL_session_reused(tls->ssl) && tls->fresh == NULL &&
+		SSL_version(tls->ssl) < TLS1_3_VERSION;
+
+	tls->up = true;
+	if (again)		/* in TLS 1.2 it serves more than once */
+		tls->fresh = SSL_get1_session(tls->ssl);
+	if (tls->fresh != NULL && tls->keyed)
+		tls_resume_put(tls->client->resume, tls->key, tls->fresh);
+	else
+		SSL_SESSION_free(tls->fresh);
+	tls->fresh = NULL;
+}
+
 enum tls_result
 tls_handshake(struct tls *tls)
 {
@@ -205,13 +282,23 @@ tls_handshake(struct tls *tls)
 		tls->failure = TLS_FAILURE_NOT_TRUSTED;
 		(void)str_copy(tls->error, sizeof(tls->error),
 			"the certificate is not the one demanded");
+		tls_verify_explain(tls->ssl, tls->demand, &tls->failure,
+			tls->error, sizeof(tls->error));
 		res = TLS_FAILED;
 	} else if (res == TLS_OK && tls->demand->watch == DEMAND_WATCH_HOST) {
 		tls->watched = tls_verify_watch(tls->ssl, tls->demand,
 			&tls->client->set, tls->watched_text,
 			sizeof(tls->watched_text));
 	}
+	if (res == TLS_OK)
+		keep_session(tls);
 	return res;
+}
+
+bool
+tls_offered(const struct tls *tls)
+{
+	return tls->offered;
 }
 
 enum tls_failure
@@ -242,6 +329,8 @@ tls_read(struct tls *tls, void *to, size_t len, size_t *got_out)
 	ERR_clear_error();
 	errno = 0;
 	rc = SSL_read_ex(tls->ssl, to, len, got_out);
+	if (rc == 1)
+		tls->offered = false;
 	return result(tls, rc, errno);
 }
 

@@ -12,8 +12,9 @@
  *	FINGERPRINT	SHA-256 of the certificate or of its public key
  * What a demand only watches (MTA-STS in testing mode) is judged after that,
  * and changes nothing.
- * Sessions are never resumed: nothing is verified again in a resumption, so
- * that one would carry over what it had been made under.
+ * Sessions are resumed only under an equal demand of the same host, and
+ * verified again (tls_resume.h); a resumption that fails is no failure of the
+ * host.
  *
  * OpenSSL writes to the socket with write(2): the process must ignore SIGPIPE.
  */
@@ -45,6 +46,7 @@ enum tls_result {
 struct tls_params {
 	const char *host;	/* for SNI (RFC 6066 3), unless a literal */
 	const struct demand *demand;
+	bool full;			/* no session is offered */
 };
 
 /* NULL with a reason in err when the library or its files fail.  OpenSSL reads
@@ -52,6 +54,8 @@ struct tls_params {
 struct tls_client *tls_client_new(const struct conf *,
 	char err[TLS_ERROR_MAX]);
 void tls_client_free(struct tls_client **);	/* after all its sessions */
+/* Keeps sessions for so long; without this each handshake is a full one. */
+void tls_client_resume(struct tls_client *, int64_t lifetime_ms);
 
 /* Prepares a handshake on a connected non-blocking socket, which stays the
  * caller's.  NULL with a reason in err. */
@@ -69,6 +73,9 @@ bool tls_pending(const struct tls *);	/* bytes wait inside */
 void tls_goodbye(struct tls *);		/* close_notify, without waiting */
 
 const char *tls_error(const struct tls *);
+/* A session was offered, and the peer has said nothing under it yet: when the
+ * connection fails now it may be the session, which is not offered again. */
+bool tls_offered(const struct tls *);
 /* With DEMAND_WATCH_HOST, after the handshake: what would have failed under a
  * demand for that, and a sentence; TLS_FAILURE_NONE when nothing. */
 enum tls_failure tls_watched(const struct tls *, const char **text_out);

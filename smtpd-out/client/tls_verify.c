@@ -204,18 +204,57 @@ peer_print_matches(const SSL *ssl, const struct demand *d)
 	return found;
 }
 
+/* The certificate of the handshake that a resumption rests on, verified as the
+ * library does it in a full one: it shows none itself. */
+static long
+verify_again(SSL *ssl, X509_STORE *store)
+{
+	X509_STORE_CTX *ctx = X509_STORE_CTX_new();
+	X509 *leaf = SSL_get0_peer_certificate(ssl);
+	X509_VERIFY_PARAM *param;
+	long code = X509_V_ERR_UNSPECIFIED;
+
+	if (ctx == NULL || leaf == NULL || X509_STORE_CTX_init(ctx, store, leaf,
+	    SSL_get_peer_cert_chain(ssl)) != 1)
+		goto done;
+	param = X509_STORE_CTX_get0_param(ctx);
+	X509_VERIFY_PARAM_set_auth_level(param, SSL_get_security_level(ssl));
+	X509_STORE_CTX_set0_dane(ctx, SSL_get0_dane(ssl));
+	if (X509_STORE_CTX_set_default(ctx, "ssl_server") != 1 ||
+	    X509_VERIFY_PARAM_set1(param, SSL_get0_param(ssl)) != 1)
+		goto done;
+	code = X509_verify_cert(ctx) == 1 ? X509_V_OK :
+		X509_STORE_CTX_get_error(ctx);
+done:
+	X509_STORE_CTX_free(ctx);
+	ERR_clear_error();
+	return code;
+}
+
+static void
+judge_resumption(SSL *ssl)
+{
+	X509_STORE *store = NULL;
+
+	if (SSL_get_verify_mode(ssl) != SSL_VERIFY_PEER)
+		return;
+	if (SSL_get0_verify_cert_store(ssl, &store) != 1 || store == NULL)
+		store = SSL_CTX_get_cert_store(SSL_get_SSL_CTX(ssl));
+	SSL_set_verify_result(ssl, verify_again(ssl, store));
+}
+
 bool
 tls_verify_done(SSL *ssl, const struct demand *d)
 {
+	bool verified;
+
+	if (SSL_session_reused(ssl))
+		judge_resumption(ssl);
 	/* Without a certificate, where the cipher list allows for that, the
 	 * result is X509_V_OK. */
-	bool verified = SSL_get0_peer_certificate(ssl) != NULL &&
+	verified = SSL_get0_peer_certificate(ssl) != NULL &&
 		SSL_get_verify_result(ssl) == X509_V_OK &&
 		SSL_get_verify_mode(ssl) == SSL_VERIFY_PEER;
-
-	/* Nothing is verified in a resumption: we never ask for one. */
-	if (SSL_session_reused(ssl))
-		return false;
 	switch (d->level) {
 	case DEMAND_DANE:
 		return verified && SSL_get0_dane_authority(ssl, NULL, NULL) >=

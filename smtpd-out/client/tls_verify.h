@@ -26,8 +26,10 @@ struct tls_setting {
 bool tls_verify_apply(SSL *, const struct demand *,
 	const struct tls_setting *);
 
-/* After a handshake that succeeded: what was demanded is there.  Asked of every
- * connection, whatever the library said before. */
+/* After a handshake that succeeded: what was demanded is there.  Asked of
+ * every connection, whatever the library said before; in a resumption, where it
+ * verifies nothing, the certificate of the first handshake is verified
+ * again. */
 bool tls_verify_done(SSL *, const struct demand *);
 
 /* After that: which of the names and records it was. */

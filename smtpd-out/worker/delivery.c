@@ -122,11 +122,13 @@ source_of(const struct link *l)
 		.level = l->demand->level, .why = l->demand->why };
 }
 
-/* An open session died, or was about to close, before our job got anywhere:
- * not the job's fault. */
+/* An open session died, or was about to close, before our job got anywhere, or
+ * a TLS session could not be resumed: not the job's fault. */
 static bool
 stale(const struct link *l, const struct outcome *why)
 {
+	if (session_info(l->session)->resuming)
+		return true;
 	return l->reused && why->verdict == VERDICT_LATER &&
 		why->stage <= STAGE_MAIL && (!why->remote || why->code == 421);
 }
@@ -368,8 +370,9 @@ on_session_closed(struct session *session, const struct outcome *why,
 	struct dest *dest = l->dest;
 
 	(void)event_del(l->idle_ev);
-	host_memory_closed(dest->all->env->memory,
-		session_info(session)->host, l->made, why);
+	if (!session_info(session)->resuming)
+		host_memory_closed(dest->all->env->memory,
+			session_info(session)->host, l->made, why);
 	link_note(l, why);
 	pool_closed(l, why);
 	link_ended(l);
@@ -398,6 +401,7 @@ delivery_connect(struct delivery *d)
 		.demand = need->demand,
 		.no_starttls = d->clear_next && need->demand->level ==
 			DEMAND_MAY,
+		.full_handshake = d->stale > 0,
 	};
 
 	dest_make_room(dest);

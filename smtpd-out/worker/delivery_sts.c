@@ -116,6 +116,9 @@ link_note(struct link *l, const struct outcome *why)
 
 	if (l->noted || (why != NULL && why->tls_failure == TLS_FAILURE_NONE))
 		return;
+	/* A full handshake follows, and tells. */
+	if (why != NULL && n.info->resuming)
+		return;
 	l->noted = true;
 	note(l->dest->all, &n);
 }

@@ -222,6 +222,8 @@ open_parts(struct worker *w, struct conf *conf)
 		log_error("tls", "reason", err, NULL);
 		return false;
 	}
+	if (conf->tls_session_ms > 0)
+		tls_client_resume(w->env.tls, conf->tls_session_ms);
 	auth_files_check(conf);
 	w->env.memory = host_memory_new(conf->remember_tls, on_memory_save, w);
 	w->env.limits = limits_new(conf);

@@ -2,6 +2,7 @@
 """Connections shared by messages and by destinations, judged by what the
 servers saw: how many connections, and what came over each."""
 
+import socket
 import time
 
 import common		# noqa: F401
@@ -329,6 +330,80 @@ def _():
             tap.equal(sent("a@%s.test" % name)["attempt"], "1", "attempt")
         tap.equal(sum(len(x) for x in over(hub)), 5, "messages")
     hub.session = Tls
+
+
+def resumed(to):
+    fresh(hub)
+    line = sent(to)
+    tap.equal(line["attempt"], "1", "attempt")
+    tap.equal(len(hub.sessions), 1, "connections")
+    net.wait("QUIT", lambda: hub.sessions[0].ended)
+    return line["tls"], hub.sessions[0].resumed
+
+
+@t.test("TLS sessions are resumed under an equal demand, and no other")
+def _():
+    daemon.stop()
+    # What ends without a word between them is not resumed: QUIT, at once.
+    daemon.configure(text='destination "rule.test" { tls = encrypt }\n',
+                     timeout={"idle": "10ms"})
+    daemon.start()
+    tap.equal(resumed("a@u1.test"), ("encrypted", False), "first")
+    tap.equal(resumed("a@u1.test"), ("encrypted", True), "the same")
+    tap.equal(resumed("a@u2.test"), ("encrypted", True), "its like")
+    tap.equal(resumed("a@s1.test"), ("dane", False), "DANE has none yet")
+    tap.equal(resumed("a@s1.test"), ("dane", True), "now it has")
+    tap.equal(resumed("a@rule.test")[1], False, "a rule of the operator")
+    daemon.configure(tls={"session-cache-timeout": "0s"})
+    daemon.reload()
+    time.sleep(0.5)
+    tap.equal([resumed("a@s1.test")[1] for _ in range(2)], [False, False],
+              "switched off")
+    daemon.configure(tls={"session-cache-timeout": "1h"})
+    daemon.reload()
+    time.sleep(0.5)
+
+
+def offers_session(hello):
+    """True for a ClientHello with the extension pre_shared_key."""
+    at = 5 + 4 + 2 + 32
+    at += 1 + hello[at]
+    at += 2 + int.from_bytes(hello[at:at + 2], "big")
+    at += 1 + hello[at]
+    at += 2
+    while at < len(hello):
+        if hello[at:at + 2] == b"\0\x29":
+            return True
+        at += 4 + int.from_bytes(hello[at + 2:at + 4], "big")
+    return False
+
+
+class Allergic(Tls):
+    """Breaks off when a session is offered."""
+    broken = 0
+
+    def start_tls(self):
+        self.sock.settimeout(5)
+        if offers_session(self.sock.recv(1 << 14, socket.MSG_PEEK)):
+            Allergic.broken += 1
+            self.close()
+        super().start_tls()
+
+
+@t.test("a resumption that fails is no failure, and no way to clear text")
+def _():
+    hub.session = hub.kind = Allergic
+    for to, tls in (("a@u1.test", "encrypted"), ("a@s1.test", "dane")):
+        Allergic.broken = 0
+        resumed(to)
+        fresh(hub)
+        line = sent(to)
+        tap.equal([line["tls"], line["attempt"]], [tls, "1"], "delivery")
+        tap.equal(Allergic.broken, 1, "handshakes broken off")
+        tap.equal([(s.tls_active, len(s.messages)) for s in hub.sessions],
+                  [(False, 0), (True, 1)], "connections")
+    hub.session = hub.kind = Tls
+    daemon.configure(timeout={"idle": "4s"})
 
 
 @t.test("messages and age of a connection are limits")

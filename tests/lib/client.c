@@ -56,7 +56,7 @@ on_closed(struct session *s, const struct outcome *why, bool tls_failed,
 {
 	struct client *c = arg;
 
-	(void)s;
+	c->resuming = session_info(s)->resuming;
 	must(!c->in_call && c->closed == 0);
 	c->closed++;
 	c->why = *why;

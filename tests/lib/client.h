@@ -28,6 +28,7 @@ struct client {
 	struct outcome why;
 	bool tls_failed;
 	struct session_info info;	/* as of the last done() */
+	bool resuming;			/* as of closed() */
 	bool in_call;			/* within session_*() */
 
 	struct session *session;

@@ -84,6 +84,7 @@ class Session:
         except (OSError, ssl.SSLError) as e:
             raise Closed from e
         self.tls_active = True
+        self.resumed = self.sock.session_reused
         self.buffer = b""
 
     def close(self):

@@ -276,7 +276,7 @@ new_tls(struct peer *p)
 }
 
 static void
-start_tls(struct peer *p, const char *sni)
+start_tls(struct peer *p, const char *sni, bool resumed)
 {
 	const char *got;
 
@@ -289,8 +289,9 @@ start_tls(struct peer *p, const char *sni)
 		fail(p, "TLS", "handshake failed");
 		return;
 	}
-	if (SSL_session_reused(p->ssl)) {
-		fail(p, "TLS", "the session was resumed");
+	if ((SSL_session_reused(p->ssl) == 1) != resumed) {
+		fail(p, "TLS", resumed ? "no session was resumed" :
+			"the session was resumed");
 		return;
 	}
 	got = SSL_get_servername(p->ssl, TLSEXT_NAMETYPE_host_name);
@@ -418,7 +419,7 @@ do_step(struct peer *p, const struct peer_step *s)
 		read_chunks(p);
 		break;
 	case PEER_TLS:
-		start_tls(p, s->text);
+		start_tls(p, s->text, s->n == 1);
 		break;
 	case PEER_TLS_FAIL:
 		fail_tls(p, s->n);

@@ -35,8 +35,8 @@ enum peer_op {
 	PEER_CHUNK,	/* reads one BDAT and its bytes, keeps them; text is
 			 * "LAST" or "" */
 	PEER_CHUNKS,	/* reads BDAT up to LAST, answers each with 250 */
-	PEER_TLS,	/* full handshake; text is the SNI to expect ("" for
-			 * none), or NULL */
+	PEER_TLS,	/* full handshake, with n = 1 a resumption; text is the
+			 * SNI to expect ("" for none), or NULL */
 	PEER_TLS_FAIL,	/* a handshake that must fail: n is 1 to demand a
 			 * certificate, the newest version spoken, or 0 */
 	PEER_TLS_TRY,	/* a full handshake that may succeed or fail */

@@ -1,7 +1,7 @@
 /*
  * Certificates of every kind against every demand, with real handshakes: what
  * fails has a reason of its own and the result type of RFC 8460 section 4.3,
- * and the server sees no mail.  Sessions are never resumed.
+ * and the server sees no mail.
  */
 #include "config.h"
 
@@ -303,80 +303,12 @@ test_texts(void **state)
 	}
 }
 
-/* ---- resumption ---- */
-
-/* Two connections through one context; the peer fails when the second is not
- * a full handshake (PEER_TLS).  It offers tickets, which is the default. */
-static void
-twice(int max_version, enum record second, bool arrives)
-{
-	static const struct peer_step both[] = { ASK, TLS, DELIVER,
-		{ PEER_AGAIN, NULL, 0 }, ASK, TLS, DELIVER,
-		{ PEER_END, NULL, 0 } };
-	static const struct peer_step once[] = { ASK, TLS, DELIVER,
-		{ PEER_AGAIN, NULL, 0 }, ASK, { PEER_TLS_TRY, NULL, 0 },
-		{ PEER_NEVER, "EHLO", 0 }, { PEER_END, NULL, 0 } };
-	const struct verify_case dane = { .level = DEMAND_DANE,
-		.record = second };
-	const struct cert_spec spec = { .max_version = max_version };
-	struct peer *peer = peer_start_cert(AF_INET, arrives ? both : once,
-		&spec);
-	struct demand *may = demand_new(DEMAND_MAY, WHY_DEFAULT);
-	struct demand *d = make_demand(&dane, peer_cert(peer));
-	struct session_rcpt rcpt;
-	struct session_txn txn;
-	struct client c, first;
-	char err[TLS_ERROR_MAX];
-	struct tls_client *tls;
-	const char *failure;
-
-	client_init(&first);
-	tls = tls_client_new(&first.conf, err);
-	for (int i = 0; i < 2; i++) {
-		client_init(&c);
-		client_add_peer(&c, peer);
-		scenario_txn(&txn, &rcpt, 1);
-		c.txns[0] = &txn;
-		c.tls = tls;
-		c.target.demand = i == 0 ? may : d;
-		client_run(&c);
-		assert_int_equal(c.done, i == 0 || arrives ? 1 : 0);
-	}
-	failure = peer_join(peer);
-	if (failure != NULL)
-		fail_msg("%s", failure);
-	assert_int_equal(c.tls_failed, !arrives);
-	tls_client_free(&tls);
-	demand_free(&d);
-	demand_free(&may);
-	peer_free(&peer);
-}
-
-static void
-test_never_resumed(void **state)
-{
-	(void)state;
-	twice(0, EE_KEY, true);
-	twice(0x0303, EE_KEY, true);
-}
-
-/* An unverified session is no way around DANE. */
-static void
-test_unverified_session(void **state)
-{
-	(void)state;
-	twice(0, WRONG, false);
-	twice(0x0303, WRONG, false);
-}
-
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_cases),
 		cmocka_unit_test(test_texts),
-		cmocka_unit_test(test_never_resumed),
-		cmocka_unit_test(test_unverified_session),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
