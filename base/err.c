@@ -66,7 +66,7 @@ static const struct failure_row {
 	[TLS_FAILURE_DNSSEC_INVALID] = { "dnssec-invalid",
 	    "the DNS answers could not be had or not be proven by DNSSEC",
 	    "look at the DNSSEC signatures of the domain and at its name "
-	    "servers: TLSA records cannot be looked up." },
+	    "servers: MX, address or TLSA records cannot be looked up." },
 	[TLS_FAILURE_DANE_REQUIRED] = { "dane-required",
 	    "the sender demands DANE, and there are no usable TLSA records",
 	    "publish TLSA records for that server and sign the zone." },
@@ -374,6 +374,14 @@ outcome_tlsa_lookup(const char *host)
 		local_outcome(SCOPE_HOST, STAGE_POLICY, 451,
 		"4.7.5", "TLSA records of %s cannot be looked up or trusted "
 		"now; DANE may be required there", host));
+}
+
+struct outcome
+outcome_tlsa_unasked(const char *host)
+{
+	return local_outcome(SCOPE_HOST, STAGE_POLICY, 451, "4.4.3",
+		"TLSA records of %s cannot be looked up now, for the resolvers "
+		"of this system fail; DANE may be required there", host);
 }
 
 struct outcome

@@ -137,6 +137,7 @@ struct outcome outcome_unproven(enum outcome_stage stage, const char *host,
 	int code, const char *text);
 struct outcome outcome_auth(const char *host, const char *why);
 struct outcome outcome_tlsa_lookup(const char *host);
+struct outcome outcome_tlsa_unasked(const char *host);	/* our own fault */
 /* MTA-STS (RFC 8461): the policy of the domain does not name the host; it names
  * some, but DNS that nobody signed says that there is none, and why; it cannot
  * be known now whether there is a policy, and why. */

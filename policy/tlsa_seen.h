@@ -12,7 +12,6 @@
 
 struct tlsa_seen {
 	enum dane_finding finding;
-	bool ours;			/* FAILED, but for our resolver */
 	char base[STR_DOMAIN_MAX];	/* TLSA base domain */
 	char **texts;			/* "3 1 1 HEX" */
 	size_t count;			/* at most DEMAND_TLSA_MAX */

@@ -26,6 +26,7 @@ struct host_policy {
 	size_t base_count, base;	/* base: the one being asked */
 	struct dns_request *request;
 	enum dane_finding finding;
+	bool at_fault;			/* FAILED, but for our resolver */
 	int64_t fresh_until_ms;
 	struct demand *found;		/* usable records */
 	struct tlsa_seen *tlsa;		/* all of them; NULL: none */
@@ -69,6 +70,11 @@ on_done(evutil_socket_t fd, short what, void *arg)
 	result.demand = policy_decide(p->conf, &p->facts, &p->plan,
 		p->finding, p->found, p->base < p->base_count ?
 		p->bases[p->base] : NULL, &result.why);
+	/* What our own resolver cannot do is nobody else's failure. */
+	if (result.demand == NULL && p->finding == DANE_FAILED &&
+	    p->at_fault &&
+	    result.why.tls_failure == TLS_FAILURE_DNSSEC_INVALID)
+		result.why = outcome_tlsa_unasked(p->facts.host);
 	result.tlsa = p->tlsa;
 	p->tlsa = NULL;
 	host_policy_cancel(&p);
@@ -94,15 +100,6 @@ take_ttl(struct host_policy *p, const struct dns_answer *answer)
 }
 
 static void
-take_seen(struct host_policy *p, enum dane_finding finding, const char *base,
-	const struct dns_answer *answer)
-{
-	p->tlsa = tlsa_seen_new(finding, base, answer);
-	if (p->tlsa != NULL)
-		p->tlsa->ours = resolver_at_fault(p->resolver, answer);
-}
-
-static void
 on_tlsa(struct dns_answer *answer, void *arg)
 {
 	struct host_policy *p = arg;
@@ -110,7 +107,8 @@ on_tlsa(struct dns_answer *answer, void *arg)
 
 	p->request = NULL;
 	finding = dane_read(answer, p->found);
-	take_seen(p, finding, p->bases[p->base], answer);
+	p->tlsa = tlsa_seen_new(finding, p->bases[p->base], answer);
+	p->at_fault = resolver_at_fault(p->resolver, answer);
 	take_ttl(p, answer);
 	if (p->seen != NULL)
 		p->seen(answer, p->arg);
@@ -158,7 +156,7 @@ on_cname(struct dns_answer *answer, void *arg)
 	p->request = NULL;
 	take_ttl(p, answer);
 	if (answer->result == DNS_LATER) {
-		take_seen(p, DANE_FAILED, p->host->name, answer);
+		p->at_fault = resolver_at_fault(p->resolver, answer);
 		finish(p, DANE_FAILED);
 	} else {
 		if (answer->result == DNS_FOUND &&

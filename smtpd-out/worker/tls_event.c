@@ -56,9 +56,6 @@ wanted(const struct conf *conf, const struct tls_note *n)
 	const struct conf_destination *rule = conf_destination(conf,
 		n->destination);
 
-	/* What our own resolver cannot do is nobody else's failure. */
-	if (n->kind == TLS_NOTE_SKIPPED && n->tlsa != NULL && n->tlsa->ours)
-		return false;
 	if (n->report || n->fallback || !str_is_domain(n->destination) ||
 	    (rule != NULL && rule->relay_host != NULL))
 		return false;

@@ -13,7 +13,7 @@
  * without: none is looked for, and 4.2 counts by the policy that was applied.
  * Nothing is told of the sessions of our own reports (section 3), of relays
  * that a rule names, of address literals, and of clear text by our own choice;
- * nor of lookups that fail on our side (resolver_at_fault()).
+ * nor of lookups that fail on our side: their outcome has no tls_failure.
  * Mail that goes on in clear text after TLS failed is one session with the one
  * that failed.
  */

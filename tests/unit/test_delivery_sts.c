@@ -28,6 +28,7 @@
 #define NOTES_MAX 64
 #define POLICY(mode, mx) "version: STSv1\nmode: " mode "\nmx: " mx \
 	"\nmax_age: 86400\n"
+#define TLSA "_25._tcp."
 #define TXT "_mta-sts.d.example"
 
 struct job {
@@ -47,8 +48,8 @@ static unsigned job_flags;
 static struct {
 	enum tls_note_kind kind;
 	char host[64];
-	bool sts, fallback;
-	enum tls_failure failure;
+	bool sts, fallback, report;
+	enum tls_failure failure, why;
 } notes[NOTES_MAX];
 static size_t note_count;
 
@@ -78,6 +79,9 @@ on_note(const struct tls_note *n, void *arg)
 	assert_true(note_count < NOTES_MAX);
 	notes[note_count].kind = n->kind;
 	notes[note_count].fallback = n->fallback;
+	notes[note_count].report = n->report;
+	notes[note_count].why = n->why == NULL ? TLS_FAILURE_NONE :
+		n->why->tls_failure;
 	(void)str_copy(notes[note_count].host, sizeof(notes[0].host),
 		n->host);
 	notes[note_count].sts = tls_note_sts(n, &notes[note_count].failure,
@@ -398,6 +402,66 @@ test_notes(void **state)
 	}
 }
 
+static void
+check_note(const char *host, enum tls_failure why)
+{
+	const struct msg_rcpt_result *r;
+
+	note_count = 0;
+	r = deliver();
+	assert_int_equal(r->outcome.verdict, VERDICT_LATER);
+	assert_int_equal(r->outcome.tls_failure, why);
+	assert_int_equal(note_count, why != TLS_FAILURE_NONE);
+	if (note_count == 0)
+		return;
+	assert_int_equal(notes[0].kind, TLS_NOTE_SKIPPED);
+	assert_int_equal(notes[0].why, why);
+	assert_string_equal(notes[0].host, host);
+}
+
+/* DNS that is bogus, or silent; what is our own resolver's fault is not told
+ * (RFC 8460 section 4.3.4 asks for no transient errors). */
+static void
+test_notes_of_dns(void **state)
+{
+	(void)state;
+	fake_dns_set(TXT, DNS_TYPE_TXT, DNS_NXDOMAIN, NULL);
+	fake_dns_set("d.example", DNS_TYPE_MX, DNS_FOUND, "10 mx1.example");
+	fake_dns_security(DNS_SEC_SECURE);
+	fake_dns_set(TLSA "mx1.example", DNS_TYPE_TLSA, DNS_LATER, NULL);
+	check_note("mx1.example", TLS_FAILURE_DNSSEC_INVALID);
+	fake_dns_at_fault(true);
+	check_note("mx1.example", TLS_FAILURE_NONE);
+	fake_dns_at_fault(false);
+	fake_dns_security(DNS_SEC_BOGUS);
+	fake_dns_set("mx1.example", DNS_TYPE_A, DNS_LATER, NULL);
+	fake_dns_set("mx1.example", DNS_TYPE_AAAA, DNS_LATER, NULL);
+	check_note("mx1.example", TLS_FAILURE_DNSSEC_INVALID);
+	fake_dns_set("d.example", DNS_TYPE_MX, DNS_LATER, NULL);
+	check_note("", TLS_FAILURE_DNSSEC_INVALID);
+	fake_dns_at_fault(true);
+	check_note("", TLS_FAILURE_NONE);
+	fake_dns_at_fault(false);
+	fake_dns_security(DNS_SEC_INDETERMINATE);
+	check_note("", TLS_FAILURE_NONE);
+}
+
+/* Mail that wants no policy is told of, our own reports as such. */
+static void
+test_notes_of_optional(void **state)
+{
+	(void)state;
+	job_flags = ENVELOPE_TLS_OPTIONAL;
+	assert_int_equal(deliver()->outcome.verdict, VERDICT_DONE);
+	assert_int_equal(note_count, 1);
+	assert_false(notes[0].sts || notes[0].report);
+	use_conf("");
+	job_flags |= ENVELOPE_REPORT;
+	assert_int_equal(deliver()->outcome.verdict, VERDICT_DONE);
+	assert_int_equal(note_count, 2);
+	assert_true(notes[1].report);
+}
+
 /* A job that finds an open session is no new session. */
 static void
 test_notes_of_shared(void **state)
@@ -691,7 +755,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_settled), cmocka_unit_test(test_merge),
-		T(one), T(notes), T(notes_of_shared), T(dns_failure),
+		T(one), T(notes), T(notes_of_shared), T(notes_of_dns),
+		T(notes_of_optional), T(dns_failure),
 		T(not_asked), T(changed), T(changed_to_none), T(unchanged),
 		T(old_session), T(stages), T(no_host), T(no_host_unknown),
 	};

@@ -305,8 +305,6 @@ test_clear(void **state)
 static void
 test_dane(void **state)
 {
-	struct story *s;
-
 	(void)state;
 	/* No record is usable: encrypted, and told. */
 	check(with_tlsa(up(DEMAND_ENCRYPT, WHY_DANE_UNUSABLE), DANE_UNUSABLE),
@@ -323,15 +321,6 @@ test_dane(void **state)
 		"tlsa/" HOST " dnssec-invalid dnssec-bogus failed");
 	check(nameless(skipped(WHY_DEFAULT, outcome_dns_bogus(DOMAIN, "x"))),
 		"tlsa/" DOMAIN " dnssec-invalid dnssec-bogus failed");
-	/* Our own resolver is silent. */
-	s = with_tlsa(skipped(WHY_DANE, outcome_tlsa_lookup(HOST)),
-		DANE_FAILED);
-	s->tlsa.ours = true;
-	check(s, "");
-	s = with_sts(with_tlsa(skipped(WHY_REQUIRETLS, outcome_tlsa_lookup(
-		HOST)), DANE_FAILED), STS_MODE_ENFORCE, HOST);
-	s->tlsa.ours = true;
-	check(s, "");
 	/* Unsigned MX, so the records only encrypt: still theirs. */
 	check(with_tlsa(up(DEMAND_ENCRYPT, WHY_DANE), DANE_FOUND),
 		TLSA "none - encrypted");
