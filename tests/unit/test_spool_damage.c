@@ -559,6 +559,112 @@ test_from_version_1(void **state)
 	must_refuse(*state, ST_CORRUPT, "host_tls");
 }
 
+/* A queue as the program of that version left it: its tables made by its own
+ * steps, which never change, the mail in the columns that it knew. */
+static void
+as_version(const char *dir, int version)
+{
+	static const char copy[] = "INSERT INTO message SELECT * FROM "
+		"old.message; INSERT INTO body SELECT * FROM old.body;"
+		"INSERT INTO delivery (id, message_id, attempts, received_ms,"
+		" next_ms, expires_ms, held, delay_noticed, destination, text)"
+		" SELECT id, message_id, attempts, received_ms, next_ms,"
+		" expires_ms, held, delay_noticed, destination, text FROM "
+		"old.delivery; INSERT INTO recipient SELECT * FROM "
+		"old.recipient; DELETE FROM totals; INSERT INTO totals "
+		"SELECT * FROM old.totals;";
+	const struct spool_migration *steps;
+	char *path = db_path(dir), *made = xasprintf("%s/made", dir), *sql;
+	sqlite3 *db;
+	int now;
+
+	steps = spool_migrations(&now);
+	assert_int_equal(sqlite3_open(made, &db), SQLITE_OK);
+	sql = xasprintf("PRAGMA page_size = 8192; PRAGMA auto_vacuum = "
+		"INCREMENTAL; PRAGMA application_id = %d; "
+		"PRAGMA user_version = %d; ATTACH '%s' AS old",
+		SPOOL_APPLICATION_ID, version, path);
+	assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+	for (int i = 0; i < version; i++)
+		assert_int_equal(sqlite3_exec(db, steps[i].sql, NULL, NULL,
+			NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, copy, NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_close(db), SQLITE_OK);
+	assert_int_equal(rename(made, path), 0);
+	free(sql);
+	free(made);
+	free(path);
+}
+
+/* Many destinations; some of each was tried, some is held, some was noticed. */
+static void
+fill_mixed(struct spool *s)
+{
+	struct spool_delivery ds[4];
+	char rcpts[100];
+	size_t count;
+
+	for (unsigned i = 0; i < 300; i++) {
+		struct spool_filter f = { .held = -1 };
+		uint64_t id;
+
+		(void)snprintf(rcpts, sizeof(rcpts), "a@d%u.test b@d%u.test "
+			"c@many.test", i % 40, i % 7);
+		id = test_add(s, rcpts, "x");
+		f.message_id = id;
+		if (i % 3 == 0) {
+			assert_int_equal(spool_begin(s), ST_OK);
+			assert_int_equal(spool_deliveries_of(s, id, ds, 4,
+				&count), ST_OK);
+			assert_true(count >= 2);
+			assert_int_equal(spool_retry(s, ds[i % 2].id, T0 + i,
+				true, i % 2 == 0, "x"), ST_OK);
+			assert_int_equal(spool_commit(s), ST_OK);
+		}
+		if (i % 5 == 0)
+			assert_true(test_act(s, &f, SPOOL_HOLD) > 0);
+	}
+}
+
+static void
+test_from_each_version(void **state)
+{
+	int now;
+
+	(void)spool_migrations(&now);
+	for (int version = 1; version < now; version++) {
+		char name[256] = "", *dir = xasprintf("%s/v%d",
+			(char *)*state, version);
+		size_t mended = 0;
+		struct spool_stats before, after;
+		struct spool *s;
+		bool more = true;
+
+		assert_int_equal(mkdir(dir, 0700), 0);
+		s = test_open(dir);
+		fill_mixed(s);
+		assert_int_equal(spool_stats(s, T0 + 1000, &before), ST_OK);
+		spool_close(&s);
+		as_version(dir, version);
+		s = test_open(dir);
+		assert_int_equal(pragma(s, "PRAGMA user_version"), now);
+		test_check_totals(s);
+		assert_int_equal(spool_stats(s, T0 + 1000, &after), ST_OK);
+		assert_memory_equal(&before, &after, sizeof(before));
+		assert_int_equal(pragma(s, "SELECT count(*) FROM delivery "
+			"WHERE retry <> (attempts > 0)"), 0);
+		while (more) {
+			assert_int_equal(spool_begin(s), ST_OK);
+			assert_int_equal(spool_recheck(s, name, 64, &mended,
+				&more), ST_OK);
+			assert_int_equal(spool_commit(s), ST_OK);
+			assert_int_equal(mended, 0);
+		}
+		spool_close(&s);
+		free(dir);
+	}
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, test_dir_setup, \
 	test_dir_teardown)
 
@@ -572,6 +678,7 @@ main(void)
 		T(test_rows), T(test_bodies), T(test_foreign), T(test_newer),
 		T(test_modes), T(test_migration),
 		T(test_from_version_1), T(test_from_version_2),
+		T(test_from_each_version),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
