@@ -48,8 +48,8 @@ settle(struct queue *q, const struct spool_delivery *d,
 	a = active_new(q, d, env, 0);
 	a->untried = true;
 	for (size_t r = 0; r < env->rcpt_count; r++) {
-		a->results[r].rcpt_id = env->rcpts[r].id;
-		a->results[r].outcome = *outcome;
+		active_result(a, r)->rcpt_id = env->rcpts[r].id;
+		active_result(a, r)->outcome = *outcome;
 		a->states[r] = ACTIVE_RESULT;
 	}
 	result_add_final(q, a);

@@ -24,7 +24,9 @@ struct active {
 	uint64_t child;			/* 0: none */
 	struct spool_delivery delivery;
 	struct envelope *env;		/* recipients of this delivery */
-	struct msg_rcpt_result *results;	/* one for each recipient */
+	/* One for each recipient: NULL before it has come, and once it is on
+	 * disk and was told.  They are large, and a message may have many. */
+	struct msg_rcpt_result **results;
 	enum active_rcpt_state *states;
 	size_t bytes;			/* counted against the bound */
 	struct dest *dest;		/* whose share it takes; or NULL */
@@ -156,6 +158,8 @@ void submit_drop_files(struct queue *, uint64_t child);
 struct active *active_new(struct queue *, const struct spool_delivery *,
 	struct envelope *env, uint64_t child);
 void active_free(struct queue *, struct active **);
+/* The result of recipient i, to be filled in. */
+struct msg_rcpt_result *active_result(struct active *, size_t i);
 /* A message that is on disk now; the body is borrowed (NULL: a file). */
 void work_start_message(struct queue *, const struct envelope *,
 	const uint8_t *body, size_t body_len);

@@ -15,6 +15,8 @@
 #define SMALL 16		/* an active set that is not halved */
 #define WINDOW_MAX 100000
 #define STALLED_MAX 1000
+#define DEST_RCPTS_MAX 4000	/* out, of a destination and in all: they are */
+#define RCPTS_MAX 100000	/* in memory, some 200 octets each */
 #define ILL_MAX 64	/* more results that cannot be stored are no chance */
 #define RATE_AHEAD_MS 10000	/* out at most what the rate takes in this */
 
@@ -24,6 +26,7 @@ struct lanes {
 	TAILQ_HEAD(lane_list, lane) ready[SPOOL_CLASSES], stalled;
 	size_t ready_count[SPOOL_CLASSES], stalled_count;
 	size_t active[SPOOL_CLASSES];
+	size_t rcpts;			/* of all that are out */
 	enum spool_class turn;
 };
 
@@ -159,6 +162,8 @@ dest_take(struct queue *q, struct dest *d, struct active *a)
 	a->class = a->delivery.attempts > 0 ? SPOOL_RETRY : SPOOL_NEW;
 	d->active++;
 	d->bytes += a->bytes;
+	d->rcpts += a->env->rcpt_count;
+	q->lanes->rcpts += a->env->rcpt_count;
 	q->lanes->active[a->class]++;
 }
 
@@ -170,7 +175,8 @@ dest_give(struct queue *q, struct active *a)
 	if (d == NULL)
 		return;
 	a->dest = NULL;
-	if (a->results[0].outcome.verdict == VERDICT_LATER)
+	if (a->results[0] != NULL &&
+	    a->results[0]->outcome.verdict == VERDICT_LATER)
 		d->window /= 2;
 	else if (d->window < WINDOW_MAX)
 		d->window += 2;
@@ -178,6 +184,8 @@ dest_give(struct queue *q, struct active *a)
 		d->window = window_first(q);
 	d->active--;
 	d->bytes -= a->bytes;
+	d->rcpts -= a->env->rcpt_count;
+	q->lanes->rcpts -= a->env->rcpt_count;
 	q->lanes->active[a->class]--;
 	for (enum spool_class c = 0; c < SPOOL_CLASSES; c++)
 		if (d->lanes[c].state == LANE_BLOCKED)
@@ -229,6 +237,14 @@ rate_cap(struct queue *q, struct dest *d)
 	return d->cap;
 }
 
+/* Beside the first one: of inline bodies, or of recipients. */
+static bool
+has_much(const struct queue *q, const struct dest *d)
+{
+	return d->bytes >= (ACTIVE_BYTES_MAX - q->active_bytes) / 4 ||
+		d->rcpts >= DEST_RCPTS_MAX || q->lanes->rcpts >= RCPTS_MAX;
+}
+
 size_t
 dest_room(struct queue *q, struct dest *d, enum spool_class class)
 {
@@ -247,8 +263,7 @@ dest_room(struct queue *q, struct dest *d, enum spool_class class)
 		share = d->window;
 	if (share > cap)
 		share = cap;
-	if (d->active >= share || (d->active > 0 && d->bytes >=
-	    (ACTIVE_BYTES_MAX - q->active_bytes) / 4))
+	if (d->active >= share || (d->active > 0 && has_much(q, d)))
 		return 0;
 	return share - d->active < left ? share - d->active : left;
 }

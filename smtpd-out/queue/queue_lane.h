@@ -45,6 +45,7 @@ struct dest {
 	struct lane lanes[SPOOL_CLASSES];
 	size_t active;
 	uint64_t bytes;			/* inline bodies that are out */
+	size_t rcpts;			/* recipients */
 	size_t window;			/* what it may have out, at most */
 	size_t cap;			/* what its rate allows to be out */
 	unsigned cap_changes;		/* of limits, when cap was made */

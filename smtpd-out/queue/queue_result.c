@@ -19,14 +19,15 @@
 #include "smtpd-out/queue/queue_int.h"
 #include "spool/schedule.h"
 
+/* Of at most so many recipients. */
 static struct result_op *
-op_new(struct queue *q, struct active *a, bool final)
+op_new(struct queue *q, struct active *a, size_t count, bool final)
 {
 	struct result_op *op = xcalloc(1, sizeof(*op));
 
 	op->active = a;
 	op->final = final;
-	op->indexes = xcalloc(a->env->rcpt_count, sizeof(op->indexes[0]));
+	op->indexes = xcalloc(count, sizeof(op->indexes[0]));
 	if (a->aside)
 		TAILQ_INSERT_TAIL(&q->aside, op, link);
 	else
@@ -78,14 +79,14 @@ result_op_free(struct result_op **opp)
 void
 result_add_final(struct queue *q, struct active *a)
 {
-	struct result_op *op = op_new(q, a, true);
+	struct result_op *op = op_new(q, a, a->env->rcpt_count, true);
 
 	a->finishing = true;
 	for (size_t i = 0; i < a->env->rcpt_count; i++) {
 		if (a->states[i] == ACTIVE_STORED)
 			continue;
 		if (a->states[i] == ACTIVE_OPEN)
-			a->results[i].outcome = a->gone != GONE_NOT ?
+			active_result(a, i)->outcome = a->gone != GONE_NOT ?
 				outcome_child_died() :
 				outcome_local("no result");
 		a->states[i] = ACTIVE_STORED;
@@ -95,21 +96,32 @@ result_add_final(struct queue *q, struct active *a)
 }
 
 static void
-add_delivered(struct queue *q, struct active *a)
+add_delivered(struct queue *q, struct active *a, size_t most)
 {
 	struct result_op *op = NULL;
 
 	for (size_t i = 0; i < a->env->rcpt_count; i++) {
 		if (a->states[i] != ACTIVE_RESULT ||
-		    a->results[i].outcome.verdict != VERDICT_DONE)
+		    a->results[i]->outcome.verdict != VERDICT_DONE)
 			continue;
 		if (op == NULL)
-			op = op_new(q, a, false);
+			op = op_new(q, a, most, false);
 		a->states[i] = ACTIVE_STORED;
 		op->indexes[op->count++] = i;
 	}
 	if (op != NULL)
 		queue_schedule_commit(q);
+}
+
+/* How many wait to be stored. */
+static size_t
+results_held(const struct active *a)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < a->env->rcpt_count; i++)
+		n += a->states[i] == ACTIVE_RESULT;
+	return n;
 }
 
 /* The worker gives it back: its turn would have come too late. */
@@ -122,12 +134,18 @@ nothing_tried(const struct active *a)
 	return a->env->rcpt_count > 0;
 }
 
+/* They mostly come in their order: from that index on, then from the start. */
 static size_t
-index_of(const struct active *a, uint64_t rcpt_id)
+index_of(const struct active *a, uint64_t rcpt_id, size_t from)
 {
-	for (size_t i = 0; i < a->env->rcpt_count; i++)
+	size_t count = a->env->rcpt_count;
+
+	for (size_t n = 0; n < count; n++) {
+		size_t i = from + n < count ? from + n : from + n - count;
+
 		if (a->env->rcpts[i].id == rcpt_id)
 			return i;
+	}
 	return SIZE_MAX;
 }
 
@@ -136,6 +154,7 @@ queue_result(struct queue *q, uint64_t child, uint64_t job,
 	const struct msg_result *msg)
 {
 	struct active *a = table_get_id(q->by_job, job);
+	size_t from = 0;
 
 	if (a == NULL || a->finishing) {
 		q->stats.late_answers++;
@@ -144,14 +163,15 @@ queue_result(struct queue *q, uint64_t child, uint64_t job,
 	if (a->child != child)
 		return ST_DENIED;
 	for (size_t n = 0; n < msg->rcpt_count; n++) {
-		size_t i = index_of(a, msg->rcpts[n].rcpt_id);
+		size_t i = index_of(a, msg->rcpts[n].rcpt_id, from);
 
 		if (i == SIZE_MAX || a->states[i] == ACTIVE_STORED) {
 			q->stats.late_answers++;
 			continue;
 		}
-		a->results[i] = msg->rcpts[n];
+		*active_result(a, i) = msg->rcpts[n];
 		a->states[i] = ACTIVE_RESULT;
+		from = i + 1 < a->env->rcpt_count ? i + 1 : 0;
 	}
 	if (msg->final) {
 		(void)str_copy(a->trail, sizeof(a->trail), msg->trail);
@@ -159,7 +179,7 @@ queue_result(struct queue *q, uint64_t child, uint64_t job,
 			a->gone = GONE_IN_ORDER;
 		result_add_final(q, a);
 	} else {
-		add_delivered(q, a);
+		add_delivered(q, a, results_held(a));
 	}
 	return ST_OK;
 }
@@ -242,7 +262,7 @@ result_apply(struct queue *q, struct result_op *op)
 	size_t later = 0, stored = 0;
 
 	for (size_t n = 0; n < op->count; n++) {
-		struct msg_rcpt_result *r = &a->results[op->indexes[n]];
+		struct msg_rcpt_result *r = a->results[op->indexes[n]];
 		struct spool_rcpt_result *row = &rows[stored];
 
 		expire_result(a, r, now_ms);
@@ -274,7 +294,7 @@ result_apply(struct queue *q, struct result_op *op)
 static void
 log_delivery(const struct active *a, size_t i)
 {
-	const struct msg_rcpt_result *r = &a->results[i];
+	const struct msg_rcpt_result *r = a->results[i];
 	char id[STR_ID_MAX], delay[32], reply[OUTCOME_TEXT_MAX + 8];
 	int64_t ms = clock_wall_ms() - a->delivery.received_ms;
 
@@ -313,13 +333,13 @@ log_dropped(const struct active *a, size_t i)
 	const struct envelope *env = a->env;
 	char id[STR_ID_MAX];
 
-	if (a->results[i].outcome.verdict != VERDICT_NEVER ||
+	if (a->results[i]->outcome.verdict != VERDICT_NEVER ||
 	    env->sender[0] != '\0')
 		return;
 	str_id_format(a->delivery.message_id, id);
 	log_warn("notice-dropped", "id", id, "to", env->rcpts[i].address,
 		"require_tls", env->flags & ENVELOPE_REQUIRETLS ? "yes" :
-		"no", "reason", a->results[i].outcome.text, NULL);
+		"no", "reason", a->results[i]->outcome.text, NULL);
 }
 
 static void
@@ -343,11 +363,13 @@ result_done(struct queue *q, struct result_op *op)
 
 		/* A worker that left in order never tried these. */
 		if (a->gone == GONE_IN_ORDER &&
-		    a->results[i].outcome.verdict == VERDICT_LATER)
+		    a->results[i]->outcome.verdict == VERDICT_LATER)
 			continue;
-		count_result(q, a->results[i].outcome.verdict);
+		count_result(q, a->results[i]->outcome.verdict);
 		log_delivery(a, i);
 		log_dropped(a, i);
+		if (!op->final)
+			mem_free(&a->results[i]);
 	}
 	if (!op->final)
 		return;

@@ -51,6 +51,14 @@ active_new(struct queue *q, const struct spool_delivery *delivery,
 	return a;
 }
 
+struct msg_rcpt_result *
+active_result(struct active *a, size_t i)
+{
+	if (a->results[i] == NULL)
+		a->results[i] = xcalloc(1, sizeof(*a->results[i]));
+	return a->results[i];
+}
+
 void
 active_free(struct queue *q, struct active **ap)
 {
@@ -62,8 +70,10 @@ active_free(struct queue *q, struct active **ap)
 	q->active_bytes -= a->bytes;
 	q->ill_count -= a->ill;
 	dest_give(q, a);
-	envelope_free(&a->env);
+	for (size_t i = 0; i < a->env->rcpt_count; i++)
+		free(a->results[i]);
 	free(a->results);
+	envelope_free(&a->env);
 	free(a->states);
 	mem_free(ap);
 }

@@ -6,6 +6,7 @@
 #include "config.h"
 
 #include <event2/event.h>
+#include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -251,6 +252,49 @@ test_many_bytes(void **state)
 			fq_jobs[i].msg.env->size_bytes);
 }
 
+/* Messages with very many recipients do not fill memory: neither those that
+ * wait for their results, nor what came of some. */
+static void
+test_many_recipients(void **state)
+{
+	size_t before, out = 0;
+	struct job *j;
+
+	(void)state;
+	submit_many("a@a.example", 60);
+	while (fq_open_jobs() > 0)
+		answer_all(250);	/* its window is wide now */
+	before = mallinfo2().uordblks + mallinfo2().hblkhd;
+	for (unsigned i = 0; i < 20; i++) {
+		struct envelope *env = envelope_new("s@x.example");
+
+		for (unsigned n = 0; n < 1000; n++)
+			envelope_add_rcpt(env, "a@a.example", "a.example");
+		fq_submit_env(env, "x\r\n");
+		fq_turn();
+	}
+	fq_run_ms(60);
+	for (size_t i = 0; i < fq_job_count; i++)
+		if (!fq_jobs[i].answered)
+			out += fq_jobs[i].msg.env->rcpt_count;
+	assert_in_range(out, 2000, 5000);
+	/* The fake worker has a copy of each, too. */
+	assert_true(mallinfo2().uordblks + mallinfo2().hblkhd - before <
+		2 * out * 300);
+	j = fq_job("a.example");
+	for (size_t i = 0; i < 900; i++)
+		fq_answer_one(j, i, 250, false);
+	fq_turn();
+	assert_int_equal(fq_spool_stats().recipients, 19100);
+	for (unsigned i = 0; i < 100 && fq_open_jobs() > 0; i++)
+		for (size_t n = 0; n < fq_job_count; n++)
+			if (!fq_jobs[n].answered) {
+				fq_answer(&fq_jobs[n], 250);
+				fq_turn();
+			}
+	assert_int_equal(fq_spool_stats().deliveries, 0);
+}
+
 /* ---- what cannot be read just now ---- */
 
 static void
@@ -372,6 +416,7 @@ main(void)
 		T(test_lost_row),
 		T(test_lost_row_at_start), T(test_resume_on_full_disk),
 		T(test_many_expire), T(test_many_resume), T(test_many_bytes),
+		T(test_many_recipients),
 		T(test_unreadable_for_a_while), T(test_job_too_large),
 		T(test_rate_ends_with_reload), T(test_clock_back),
 	};
