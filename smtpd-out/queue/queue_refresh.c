@@ -87,7 +87,7 @@ on_refresh(evutil_socket_t fd, short what, void *arg)
 		refresh_later(q, false);
 		return;
 	}
-	if (sts_lists_expired(sts->lists, clock_wall_s()))
+	if (sts_lists_outdated(sts->lists, clock_wall_s()))
 		sts_set_conf(q);
 	rows = xcalloc(REFRESH_SLICE, sizeof(rows[0]));
 	if (refresh_slice(q, rows, &count) != ST_OK &&

@@ -164,7 +164,7 @@ queue_sts_get(struct queue *q, uint64_t worker, uint64_t request,
 	    !q->port.owns(worker, msg->domain, q->port.arg))
 		return ST_DENIED;
 	/* There may be a new one in its place. */
-	if (sts_lists_expired(q->sts->lists, clock_wall_s()))
+	if (sts_lists_outdated(q->sts->lists, clock_wall_s()))
 		sts_set_conf(q);
 	/* Not knowing must not pass for none: without an answer mail waits. */
 	if (queue_sts_known(q, msg->domain, &answer) == ST_OK)

@@ -23,11 +23,13 @@ _Static_assert(STS_LIST_TEXT_MAX == SPOOL_STS_LIST_MAX,
 struct entry {
 	char *path;
 	struct sts_list *list;		/* NULL: none that is good */
+	struct stat seen;		/* of the file; all zero: not there */
 };
 
 struct sts_lists {
 	struct entry *entries;
 	size_t count;
+	int64_t read_s;
 };
 
 /* ---- the file ---- */
@@ -73,6 +75,25 @@ read_file(const char *path, struct text *out, char err[STS_ERR_MAX])
 	if (fd >= 0)
 		(void)close(fd);
 	return st;
+}
+
+static void
+look(const char *path, struct stat *out)
+{
+	memset(out, 0, sizeof(*out));
+	if (stat(path, out) != 0)
+		memset(out, 0, sizeof(*out));
+}
+
+static bool
+has_changed(const struct entry *e)
+{
+	struct stat now;
+
+	look(e->path, &now);
+	return now.st_ino != e->seen.st_ino || now.st_size != e->seen.st_size ||
+		now.st_mtim.tv_sec != e->seen.st_mtim.tv_sec ||
+		now.st_mtim.tv_nsec != e->seen.st_mtim.tv_nsec;
 }
 
 /* The list of a file, and its text. */
@@ -250,8 +271,10 @@ sts_lists_new(const struct conf_sts *conf, struct spool *spool, int64_t now_s)
 		return lists;
 	lists->entries = xcalloc(conf->list_count, sizeof(struct entry));
 	lists->count = conf->list_count;
+	lists->read_s = now_s;
 	for (size_t i = 0; i < lists->count; i++) {
 		lists->entries[i].path = xstrdup(conf->lists[i]);
+		look(conf->lists[i], &lists->entries[i].seen);
 		lists->entries[i].list = load(conf->lists[i], spool, now_s);
 	}
 	if (spool != NULL)
@@ -275,12 +298,15 @@ sts_lists_free(struct sts_lists **listsp)
 }
 
 bool
-sts_lists_expired(const struct sts_lists *lists, int64_t now_s)
+sts_lists_outdated(const struct sts_lists *lists, int64_t now_s)
 {
-	for (size_t i = 0; i < lists->count; i++)
-		if (lists->entries[i].list != NULL && sts_list_info(
-		    lists->entries[i].list)->expires_s <= now_s)
+	for (size_t i = 0; i < lists->count; i++) {
+		const struct entry *e = &lists->entries[i];
+
+		if (e->list != NULL ? sts_list_info(e->list)->expires_s <=
+		    now_s : now_s < lists->read_s || has_changed(e))
 			return true;
+	}
 	return false;
 }
 

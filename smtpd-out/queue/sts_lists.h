@@ -19,9 +19,10 @@ struct sts_lists;
 struct sts_lists *sts_lists_new(const struct conf_sts *, struct spool *,
 	int64_t now_s);
 void sts_lists_free(struct sts_lists **);
-/* True when a list in use has expired: it is time for a new sts_lists_new(),
- * which says so in the log. */
-bool sts_lists_expired(const struct sts_lists *, int64_t now_s);
+/* True when it is time for a new sts_lists_new(), which says in the log what it
+ * found: a list in use has expired; or one that could not be used may be good
+ * now, because its file has changed or the clock was set back. */
+bool sts_lists_outdated(const struct sts_lists *, int64_t now_s);
 
 struct sts_lists_entry {
 	const char *path;

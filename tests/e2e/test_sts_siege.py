@@ -32,13 +32,15 @@ for _name in GOOD + MANY:
     net.dns.domain(_name, ["@ MX 10 mx", "mx A " + MX4, *records(WEB4)],
                    signed=False)
     web.serve(_name, policy("enforce", "mx." + _name))
-net.dns.domain("listed.test", ["@ MX 10 mx", "mx A " + CLEAR4], signed=False)
+LISTED = ["listed.test", "listed2.test"]
+for _name in LISTED:
+    net.dns.domain(_name, ["@ MX 10 mx", "mx A " + CLEAR4], signed=False)
 net.dns.domain("sender.test", ["@ MX 10 mx", "mx A " + MX4], signed=False)
 net.start()
 web.start()
 slow = lab_sts.OddHost(net, SLOW4, {n: lambda sock: time.sleep(9)
                                     for n in SLOW})
-everyone = [*SLOW, *GOOD, *MANY, "listed.test"]
+everyone = [*SLOW, *GOOD, *MANY, *LISTED]
 postfix = lab_mta.Postfix(net, [SENDER] + ["ann@" + d for d in everyone])
 postfix.cert = net.ca.cert("mx.sender.test", *(
     "mx." + d for d in SLOW + GOOD + MANY))
@@ -55,8 +57,8 @@ def write_list(seconds):
         json.dump({"version": "0.1", "timestamp": now.isoformat(),
                    "expires": (now + datetime.timedelta(
                        seconds=seconds)).isoformat(),
-                   "policies": {"listed.test": {
-                       "mode": "enforce", "mxs": ["mx.listed.test"]}}}, f)
+                   "policies": {n: {"mode": "enforce", "mxs": ["mx." + n]}
+                                for n in LISTED}}, f)
     os.chmod(LIST + ".new", 0o644)
     os.rename(LIST + ".new", LIST)
 
@@ -151,22 +153,36 @@ def _():
     tap.true(lab_check.Check(daemon, SENDER).same_all() > 1, "domains")
 
 
+def by_list(name, status, result):
+    line = mail(name, listed)
+    tap.equal((line["status"], line["result_type"]), (status, result),
+              line["_line"])
+
+
+listed = new_daemon("listed", lab_daemon.PORT + 2, lists=[LIST])
+
+
 @t.test("a list that replaces one which expires needs no reload")
 def _():
     tap.equal(daemon.stop(), 0, "exit")
     write_list(8)
     ends = time.monotonic() + 8
-    listed = new_daemon("listed", lab_daemon.PORT + 2, lists=[LIST])
     listed.start()
-    line = mail("listed.test", listed)
-    tap.equal((line["status"], line["result_type"]),
-              ("deferred", "starttls-not-supported"), line["_line"])
+    by_list("listed.test", "deferred", "starttls-not-supported")
     tap.true(time.monotonic() < ends, "the lab is too slow for this test")
-    write_list(3600)
+    write_list(14)
+    late = time.monotonic() + 14
     time.sleep(max(0, ends - time.monotonic()) + 1)
-    line = mail("listed.test", listed)
-    tap.equal((line["status"], line["result_type"]),
-              ("deferred", "starttls-not-supported"), line["_line"])
+    by_list("listed.test", "deferred", "starttls-not-supported")
+    tap.true(time.monotonic() < late, "the lab is too slow for this test")
+    time.sleep(max(0, late - time.monotonic()) + 1)
+
+
+@t.test("... nor does one that comes when the old one has long expired")
+def _():
+    by_list("listed.test", "sent", "-")
+    write_list(3600)
+    by_list("listed2.test", "deferred", "starttls-not-supported")
     listed.ends_well()
 
 

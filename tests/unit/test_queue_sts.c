@@ -631,6 +631,19 @@ test_list(void **state)
 	assert_int_equal(get("t.example")->list_mode, MSG_STS_LIST_NONE);
 }
 
+static void
+write_list(const char *path, int hours, const char *mx)
+{
+	FILE *f = fopen(path, "w");
+
+	assert_non_null(f);
+	assert_true(fprintf(f, "{\"version\":\"0.1\",\"expires\":%lld,"
+		"\"policies\":{\"a.example\":{\"mode\":\"enforce\","
+		"\"mxs\":[\"%s\"]}}}", (long long)T0_S + hours * 3600,
+		mx) > 0);
+	assert_int_equal(fclose(f), 0);
+}
+
 /* A new list under the old name counts once the old one has expired, for the
  * first who asks. */
 static void
@@ -658,6 +671,13 @@ test_list_renewed(void **state)
 	assert_string_equal(get("a.example")->list_mx[0], "mx0.example");
 	clock_test_set(T0 + 1000 * 1000);
 	assert_string_equal(get("a.example")->list_mx[0], "mx1.example");
+	/* The next one comes late. */
+	clock_test_set(T0 + 2000 * 1000);
+	assert_int_equal(get("a.example")->list_mx_count, 0);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(get("a.example")->list_mx_count, 0);
+	write_list(path, 3, "mx2.example");
+	assert_string_equal(get("a.example")->list_mx[0], "mx2.example");
 	assert_int_equal(unlink(path), 0);
 }
 

@@ -190,17 +190,62 @@ test_expired(void **state)
 	(void)state;
 	write_list(one, "a.example", "testing", 10, NOW + 1000);
 	lists = sts_lists_new(&conf, spool, NOW);
-	assert_false(sts_lists_expired(lists, NOW + 999));
+	assert_false(sts_lists_outdated(lists, NOW + 999));
 	assert_int_equal(sts_lists_find(lists, "a.example", NOW + 999, &found,
 		1), 1);
 	assert_string_equal(found.path, one);
 	assert_int_equal(found.expires_s, NOW + 1000);
-	assert_true(sts_lists_expired(lists, NOW + 1000));
+	assert_true(sts_lists_outdated(lists, NOW + 1000));
 	assert_int_equal(sts_lists_find(lists, "a.example", NOW + 1000,
 		&found, 1), 0);
 	sts_lists_free(&lists);
 	lists = sts_lists_new(&conf, spool, NOW + 1000);
-	assert_false(sts_lists_expired(lists, NOW + 5000));	/* said once */
+	assert_false(sts_lists_outdated(lists, NOW + 5000));	/* said once */
+	sts_lists_free(&lists);
+}
+
+static void
+use_again(struct sts_lists **lists, int64_t now_s)
+{
+	assert_true(sts_lists_outdated(*lists, now_s));
+	sts_lists_free(lists);
+	*lists = sts_lists_new(&conf, spool, now_s);
+	assert_false(sts_lists_outdated(*lists, now_s));
+}
+
+/* The new one comes when the old one has been gone for a while, or the first
+ * when we have long been running; and the clock may have been wrong. */
+static void
+test_late(void **state)
+{
+	struct sts_lists_entry found;
+	struct sts_lists *lists;
+
+	(void)state;
+	lists = sts_lists_new(&conf, spool, NOW);
+	assert_false(sts_lists_outdated(lists, NOW + 1));
+	write_file(one, "nonsense");
+	use_again(&lists, NOW + 2);
+	assert_int_equal(sts_lists_find(lists, "a.example", NOW, &found, 1),
+		0);
+	write_list(one, "a.example", "enforce", 10, NOW + 1000);
+	use_again(&lists, NOW + 3);
+	assert_int_equal(sts_lists_find(lists, "a.example", NOW + 3, &found,
+		1), 1);
+	use_again(&lists, NOW + 1000);
+	assert_int_equal(sts_lists_find(lists, "a.example", NOW + 1000,
+		&found, 1), 0);
+	assert_false(sts_lists_outdated(lists, NOW + 1500));
+	write_list(one, "a.example", "enforce", 11, NOW + 20000);
+	use_again(&lists, NOW + 2000);
+	assert_int_equal(sts_lists_find(lists, "a.example", NOW + 2000,
+		&found, 1), 1);
+	use_again(&lists, NOW + 300000000);
+	use_again(&lists, NOW + 2001);
+	assert_int_equal(sts_lists_find(lists, "a.example", NOW + 2001,
+		&found, 1), 1);
+	assert_int_equal(unlink(one), 0);
+	assert_false(sts_lists_outdated(lists, NOW + 2002));
 	sts_lists_free(&lists);
 }
 
@@ -262,7 +307,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_last_good), T(test_replaced), T(test_several),
-		T(test_expired), T(test_not_stored), T(test_damaged),
+		T(test_expired), T(test_late), T(test_not_stored), T(test_damaged),
 		T(test_check),
 	};
 
