@@ -307,7 +307,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_last_good), T(test_replaced), T(test_several),
-		T(test_expired), T(test_late), T(test_not_stored), T(test_damaged),
+		T(test_expired), T(test_late), T(test_not_stored),
+		T(test_damaged),
 		T(test_check),
 	};
 
