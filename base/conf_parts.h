@@ -70,7 +70,7 @@ struct conf_retry {
 struct conf_timeout {
 	int64_t connect_ms, banner_ms, command_ms, mail_ms, rcpt_ms,
 		data_ms, block_ms, data_end_ms, rset_ms, quit_ms, tls_ms,
-		idle_ms, reuse_ms;
+		idle_ms, reuse_ms, process_ms;
 };
 
 struct conf_limit {

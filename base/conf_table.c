@@ -97,6 +97,8 @@ static const struct conf_row timeout_rows[] = {
 	{ "tls", ROW_MS, AT(timeout.tls_ms), "1m", 1, 3600000, NULL },
 	{ "idle", ROW_MS, AT(timeout.idle_ms), "2s", 0, 3600000, NULL },
 	{ "reuse", ROW_MS, AT(timeout.reuse_ms), "5m", 0, 3600000, NULL },
+	{ "process", ROW_MS, AT(timeout.process_ms), "2m", 100, 3600000,
+	    NULL },
 };
 static const struct conf_row limit_rows[] = {
 	{ "message-size", ROW_BYTES, AT(limit.message_bytes), "50M", 1024,

@@ -204,7 +204,10 @@ take_frame(struct ipc *ipc)
 	}
 	ipc->hello_seen = true;
 	reader_init(&frame.body, buf_data(&ipc->in) + HEADER_BYTES, len);
-	ipc->cb(ipc, &frame, NULL, ipc->arg);
+	if (frame.type != IPC_PING)
+		ipc->cb(ipc, &frame, NULL, ipc->arg);
+	else if (ipc_send(ipc, IPC_PONG, frame.id, NULL, -1) != ST_OK)
+		ipc_fail(ipc, "no way back");
 	if (frame.fd >= 0)
 		(void)close(frame.fd);
 	buf_drain(&ipc->in, HEADER_BYTES + len);
@@ -272,11 +275,11 @@ on_writable(evutil_socket_t fd, short what, void *arg)
 	while ((c = TAILQ_FIRST(&ipc->out)) != NULL) {
 		ssize_t n = send_chunk(ipc, c);
 
-		if (n < 0 && errno != EAGAIN && errno != EINTR) {
-			/* Gone; what it sent before is still to be read. */
+		/* Gone; what it sent before is still to be read. */
+		if (n < 0 && (errno == EPIPE || errno == ECONNRESET))
 			ipc->write_dead = true;
-			break;
-		}
+		else if (n < 0 && errno != EAGAIN && errno != EINTR)
+			ipc_fail(ipc, strerror(errno));
 		if (n < 0)
 			break;
 		c->started = true;

@@ -50,6 +50,8 @@ static const struct ipc_msg_row rows[IPC_TYPE_COUNT] = {
 	[IPC_TLSRPT] =    { "TLSRPT",    WORKER,          PARENT,          false, 2, MSG_TLSRPT_BYTES_MAX, IPC_FD_NONE },
 	[IPC_REPORT] =    { "REPORT",    PARENT,          WORKER,          false, 15, REPORT_MAX,     IPC_FD_NONE },
 	[IPC_REPORT_DONE] = { "REPORT_DONE", WORKER,      PARENT,          false, 15, REPORT_MAX,     IPC_FD_NONE },
+	[IPC_PING] =      { "PING",      PARENT,          INJECT | WORKER, false, 0, 0,               IPC_FD_NONE },
+	[IPC_PONG] =      { "PONG",      INJECT | WORKER, PARENT,          false, 0, 0,               IPC_FD_NONE },
 };
 /* clang-format on */
 

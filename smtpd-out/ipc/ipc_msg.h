@@ -37,6 +37,8 @@ enum ipc_type {
 	IPC_TLSRPT,	/* worker -> parent: struct msg_tlsrpt */
 	IPC_REPORT,	/* parent -> worker: struct msg_report */
 	IPC_REPORT_DONE,	/* worker -> parent: struct msg_report */
+	IPC_PING,	/* parent -> child: are you there? */
+	IPC_PONG,	/* child -> parent: yes; answered by ipc.c */
 	IPC_TYPE_COUNT
 };
 

@@ -21,10 +21,12 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "smtpd-out/ipc/ipc_msg.h"
+#include "smtpd-out/ipc/turn.h"
 #include "smtpd-out/parent/child.h"
 
 #define HELLO_SECONDS 30
 #define STOP_SECONDS 45
+#define PINGS 4			/* unanswered in its time */
 #define HIGH_FD 64		/* above all fixed numbers of a child */
 
 struct child {
@@ -37,6 +39,8 @@ struct child {
 	struct event *watch_ev;		/* hello and stop deadlines */
 	struct event *gone_ev;
 	int64_t started_ms;
+	int64_t silence_ms;
+	unsigned pings;			/* unanswered */
 	bool reaped, exited_well, channel_ended;
 	char name[32];
 	char why[160];
@@ -135,10 +139,20 @@ state_name(enum child_state state)
 }
 
 static void
+watch_in(struct child *c, int64_t ms)
+{
+	struct timeval tv = { .tv_sec = ms / 1000,
+		.tv_usec = ms % 1000 * 1000 };
+
+	(void)event_add(c->watch_ev, &tv);
+}
+
+static void
 set_state(struct child *c, enum child_state state)
 {
-	struct timeval tv = { .tv_sec = state == CHILD_STOPPING ?
-		STOP_SECONDS : HELLO_SECONDS };
+	int64_t ms = state == CHILD_STOPPING ? STOP_SECONDS * 1000 :
+		state == CHILD_RUNNING ? c->silence_ms / PINGS :
+		HELLO_SECONDS * 1000;
 
 	if (c->state == CHILD_DEAD || (c->state == state &&
 	    state != CHILD_STARTING))
@@ -147,8 +161,8 @@ set_state(struct child *c, enum child_state state)
 		"to", state_name(state), NULL);
 	c->state = state;
 	(void)event_del(c->watch_ev);
-	if (state == CHILD_STARTING || state == CHILD_STOPPING)
-		(void)event_add(c->watch_ev, &tv);
+	if (state != CHILD_DEAD)
+		watch_in(c, ms);
 }
 
 static void
@@ -179,6 +193,18 @@ child_kill(struct child *c, const char *why)
 		(void)kill(c->pid, SIGKILL);
 }
 
+/* One that hangs would keep its mail for ever. */
+static void
+ping(struct child *c)
+{
+	watch_in(c, c->silence_ms / PINGS);
+	if (c->ipc == NULL)
+		return;		/* it is on its way out */
+	if (c->pings++ >= PINGS ||
+	    ipc_send(c->ipc, IPC_PING, 0, NULL, -1) != ST_OK)
+		child_kill(c, "does not answer");
+}
+
 static void
 on_watch(evutil_socket_t fd, short what, void *arg)
 {
@@ -186,8 +212,12 @@ on_watch(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	child_kill(c, c->state == CHILD_STOPPING ? "did not stop in time" :
-		"did not start in time");
+	turn_mark("children");
+	if (c->state == CHILD_RUNNING)
+		ping(c);
+	else
+		child_kill(c, c->state == CHILD_STOPPING ?
+			"did not stop in time" : "did not start in time");
 }
 
 static void
@@ -217,6 +247,8 @@ on_frame(struct ipc *ipc, struct ipc_frame *frame, const char *why, void *arg)
 		check_gone(c);
 	} else if (frame->type == IPC_HELLO) {
 		on_hello(c, frame);
+	} else if (frame->type == IPC_PONG) {
+		c->pings = 0;
 	} else if (c->cb.frame(c, frame, c->arg) != ST_OK) {
 		ipc_fail(ipc, "sent what it may not");
 	}
@@ -271,6 +303,7 @@ child_start(struct event_base *base, const struct child_spec *spec,
 	c->cb = *cb;
 	c->arg = arg;
 	c->started_ms = clock_mono_ms();
+	c->silence_ms = spec->silence_ms;
 	(void)snprintf(c->name, sizeof(c->name), spec->side == IPC_INJECT ?
 		"inject" : "worker %u", spec->index);
 	c->watch_ev = event_new(base, -1, 0, on_watch, c);

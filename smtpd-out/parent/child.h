@@ -33,6 +33,7 @@ struct child_spec {
 	unsigned index;			/* of a worker */
 	const char *conf_text;
 	const char *conf_name;
+	int64_t silence_ms;		/* that it may keep, then it ends */
 	const int *listen_fds;		/* inject only */
 	size_t listen_count;
 };

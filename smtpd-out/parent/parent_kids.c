@@ -134,6 +134,7 @@ start_slot(struct slot *slot)
 		.index = slot->index,
 		.conf_text = p->conf_text,
 		.conf_name = p->conf_path,
+		.silence_ms = p->conf->timeout.process_ms,
 		.listen_fds = slot->side == IPC_INJECT ? p->listeners.fds :
 			NULL,
 		.listen_count = slot->side == IPC_INJECT ?

@@ -92,6 +92,7 @@ struct queue {
 	struct event *commit_ev, *due_ev, *pump_ev, *expire_ev,
 		*idle_ev, *room_ev, *clock_ev;
 	TAILQ_HEAD(, submit_op) submits;
+	size_t submit_count;
 	TAILQ_HEAD(result_list, result_op) results;
 	struct result_list aside;	/* those that cannot be stored */
 	size_t ill_count;		/* deliveries that had such ones */

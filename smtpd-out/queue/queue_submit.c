@@ -13,10 +13,13 @@
 #include "base/str.h"
 #include "smtpd-out/queue/queue_int.h"
 
+#define WAITING_LEAST 1000	/* for a commit, or open */
+
 void
 submit_op_free(struct queue *q, struct submit_op *op)
 {
 	TAILQ_REMOVE(&q->submits, op, link);
+	q->submit_count--;
 	envelope_free(&op->env);
 	free(op->body);
 	free(op);
@@ -63,6 +66,13 @@ token_forget(struct queue *q, uint64_t token)
 	free(table_remove_id(q->tokens, token));
 }
 
+/* A session has one message on its way, and there may be two injects. */
+static bool
+too_many(const struct queue *q, size_t count)
+{
+	return count >= 2 * (size_t)q->conf->limit.sessions + WAITING_LEAST;
+}
+
 void
 queue_body_open(struct queue *q, uint64_t child, uint64_t request)
 {
@@ -71,13 +81,16 @@ queue_body_open(struct queue *q, uint64_t child, uint64_t request)
 	enum status st;
 	int fd;
 
-	if (spool_free_bytes(q->spool) < q->conf->limit.free_bytes)
+	if (too_many(q, table_count(q->tokens)))
+		st = ST_LIMIT;
+	else if (spool_free_bytes(q->spool) < q->conf->limit.free_bytes)
 		st = ST_FULL;
 	else
 		st = spool_body_file_new(q->spool, &token, &fd);
 	if (st != ST_OK) {
 		log_error("body-file", "reason", st == ST_FULL ?
-			"disk full" : spool_error(q->spool), NULL);
+			"disk full" : st == ST_LIMIT ? "too many" :
+			spool_error(q->spool), NULL);
 		reject_status(q, child, request, st);
 		return;
 	}
@@ -110,6 +123,11 @@ queue_submit(struct queue *q, uint64_t child, uint64_t request,
 		envelope_free(&msg->env);
 		return;
 	}
+	if (too_many(q, q->submit_count)) {
+		reject_status(q, child, request, ST_LIMIT);
+		envelope_free(&msg->env);
+		return;
+	}
 	op = xcalloc(1, sizeof(*op));
 	op->child = child;
 	op->request = request;
@@ -125,6 +143,7 @@ queue_submit(struct queue *q, uint64_t child, uint64_t request,
 		op->token = 0;
 	}
 	TAILQ_INSERT_TAIL(&q->submits, op, link);
+	q->submit_count++;
 	queue_schedule_commit(q);
 }
 

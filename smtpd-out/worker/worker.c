@@ -84,8 +84,9 @@ on_result(uint64_t job_id, const struct msg_result *result, void *arg)
 	buf_init(&payload, IPC_PAYLOAD_MAX);
 	if (msg_result_encode(result, &payload) != ST_OK ||
 	    ipc_send(w->ipc, IPC_RESULT, job_id, &payload, -1) != ST_OK)
-		log_error("result-lost", "job", log_num((long long)job_id),
-			NULL);
+		/* The parent would wait for it for ever; but jobs of a
+		 * worker that ends return to the queue. */
+		ipc_fail(w->ipc, "a result cannot be told");
 	buf_clear(&payload);
 }
 

@@ -160,6 +160,35 @@ for role in ("worker", "inject"):
             daemon.settled(queue_id)
 
 
+@t.test("a process that hangs is ended; its mail goes all the same")
+def _():
+    daemon.configure(timeout={"process": "1s"})
+    daemon.stop()
+    daemon.start()
+    for role in ("worker", "inject"):
+        hanging = daemon.pids(role)
+        net.wait("they are up", lambda: all(
+            daemon.events("child-up", pid=str(pid)) for pid in hanging))
+        for pid in hanging:
+            os.kill(pid, signal.SIGSTOP)
+        queue_id = (daemon.mail(SENDER, "n@peer.test", "hang")
+                    if role == "worker" else None)
+        net.wait("they are gone", lambda: not set(hanging)
+                 & set(daemon.pids(role)), 10)
+        tap.true(daemon.events("child-died", reason="does not answer"),
+                 "it is said why")
+        net.wait("mail is taken", daemon.takes_mail)
+        if queue_id is None:
+            queue_id = daemon.mail(SENDER, "n@peer.test", "hang")
+        daemon.delivery(id=queue_id, status="sent")
+    died = len(daemon.events("child-died"))
+    time.sleep(3)
+    tap.equal(len(daemon.events("child-died")), died, "idle ones answer")
+    daemon.configure(timeout={"process": "2m"})
+    daemon.stop()
+    daemon.start()
+
+
 @t.test("SIGHUP reloads: a new size limit is announced")
 def _():
     daemon.configure(limit={"message-size": "123456"})

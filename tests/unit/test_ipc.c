@@ -749,6 +749,41 @@ test_pause_from_within(void **state)
 	assert_int_equal(a.count, 101);
 }
 
+/* The channel answers by itself; the owner of the child sees nothing. */
+static void
+test_ping(void **state)
+{
+	(void)state;
+	open_pair(IPC_WORKER);
+	say_hello();
+	settle();
+	send_frame(&a, IPC_PING, 7, 0, -1);
+	settle();
+	assert_int_equal(b.count, 0);
+	assert_int_equal(a.count, 2);
+	assert_int_equal(a.seen[1].type, IPC_PONG);
+	assert_int_equal(a.seen[1].id, 7);
+}
+
+/* A write that fails for another reason than the other side's end must not
+ * leave a channel that takes nothing and does not end. */
+static void
+test_write_fails(void **state)
+{
+	int pipes[2], fd, other = open_raw(IPC_PARENT, IPC_WORKER);
+
+	(void)state;
+	fd = other - 1;		/* a's end of the pair */
+	assert_int_equal(pipe(pipes), 0);
+	assert_int_equal(dup2(pipes[1], fd), fd);	/* no socket */
+	send_frame(&a, IPC_STOP, 0, 0, -1);
+	settle();
+	assert_int_equal(a.ended, 1);
+	(void)close(pipes[0]);
+	(void)close(pipes[1]);
+	(void)close(other);
+}
+
 int
 main(void)
 {
@@ -761,6 +796,7 @@ main(void)
 		T(test_data_after_failed_write), T(test_end_with_unread),
 		T(test_end_within_frame), T(test_fail_by_owner),
 		T(test_fail_before_loop), T(test_free_while_pending),
+		T(test_ping), T(test_write_fails),
 		T(test_pause), T(test_pause_from_within),
 	};
 

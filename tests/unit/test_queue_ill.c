@@ -295,6 +295,37 @@ test_many_recipients(void **state)
 	assert_int_equal(fq_spool_stats().deliveries, 0);
 }
 
+/* An inject that sends without waiting fills no memory and no directory. */
+static void
+test_submits_bounded(void **state)
+{
+	unsigned accepted = 0, rejected = 0;
+
+	(void)state;
+	fq_use_conf("hostname = \"me.example\"\nlimit { free-space = 0  "
+		"sessions = 10 }");
+	for (unsigned i = 1; i <= 1500; i++)
+		assert_int_equal(fq_submit("s@x.example", "a@a.example"), i);
+	for (unsigned i = 0; i < 40; i++)
+		fq_turn();
+	for (unsigned i = 1; i <= 1500; i++) {
+		accepted += fq_requests[i].accepted != 0;
+		rejected += fq_requests[i].rejected == 451;
+	}
+	assert_int_equal(accepted, 1020);
+	assert_int_equal(rejected, 480);
+	for (unsigned i = 0; i < 1500; i++) {
+		queue_body_open(fq, INJECT_ID, 1999);
+		(void)close(fq_requests[1999].fd);
+		fq_requests[1999].fd = -1;
+		if (fq_requests[1999].rejected != 0)
+			break;
+		fq_requests[1999].token = 0;
+	}
+	assert_int_equal(fq_requests[1999].rejected, 451);
+	assert_int_equal(fq_body_files(), 1020);
+}
+
 /* ---- what cannot be read just now ---- */
 
 static void
@@ -416,7 +447,7 @@ main(void)
 		T(test_lost_row),
 		T(test_lost_row_at_start), T(test_resume_on_full_disk),
 		T(test_many_expire), T(test_many_resume), T(test_many_bytes),
-		T(test_many_recipients),
+		T(test_many_recipients), T(test_submits_bounded),
 		T(test_unreadable_for_a_while), T(test_job_too_large),
 		T(test_rate_ends_with_reload), T(test_clock_back),
 	};
