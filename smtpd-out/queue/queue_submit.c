@@ -14,6 +14,7 @@
 #include "smtpd-out/queue/queue_int.h"
 
 #define WAITING_LEAST 1000	/* for a commit, or open */
+#define REPORT_EXPIRE_MS INT64_C(86400000)
 
 void
 submit_op_free(struct queue *q, struct submit_op *op)
@@ -147,6 +148,17 @@ queue_submit(struct queue *q, uint64_t child, uint64_t request,
 	queue_schedule_commit(q);
 }
 
+/* A report of ours is tried for a day (RFC 8460 section 5.5): who was down for
+ * longer has others to read by then. */
+static int64_t
+expire_ms(const struct queue *q, const struct envelope *env)
+{
+	int64_t ms = q->conf->retry.expire_ms;
+
+	return (env->flags & ENVELOPE_REPORT) != 0 && ms > REPORT_EXPIRE_MS ?
+		REPORT_EXPIRE_MS : ms;
+}
+
 enum status
 submit_store(struct queue *q, struct envelope *env, const uint8_t *body,
 	size_t body_len, uint64_t token)
@@ -156,7 +168,7 @@ submit_store(struct queue *q, struct envelope *env, const uint8_t *body,
 	int64_t now_ms = clock_wall_ms();
 
 	return spool_add(q->spool, env, &data, now_ms,
-		now_ms + q->conf->retry.expire_ms);
+		now_ms + expire_ms(q, env));
 }
 
 enum status

@@ -506,6 +506,26 @@ test_given_up(void **state)
 	check_done("b.example", "given up: says who");
 }
 
+/* A mail with a report is tried for a day as well, then nobody is told. */
+static void
+test_mail_expires(void **state)
+{
+	int64_t now_s = TODAY_S + DAY_S + 5 * 3600;
+
+	(void)state;
+	day_over("a.example", true);
+	answer(MSG_REPORT_FOUND, "tls@a.example", NULL);
+	clock_test_set((now_s + DAY_S - 60) * 1000);
+	fq_answer(fq_job("a.example"), 450);
+	fq_turn();
+	assert_int_equal(fq_spool_stats().messages, 1);
+	fq_advance(60000);
+	fq_answer(fq_job("a.example"), 450);	/* the last attempt */
+	fq_turn();
+	assert_int_equal(fq_spool_stats().messages, 0);
+	assert_null(fq_job("me.example"));
+}
+
 /* A machine that was off for days has tried nothing: each report, and each
  * place of it, is tried once before it is given up. */
 static void
@@ -899,6 +919,7 @@ main(void)
 		T(test_totals), T(test_bundled), T(test_slices), T(test_flood),
 		T(test_fat), T(test_denied), T(test_days), T(test_too_many),
 		T(test_due), T(test_mail), T(test_post), T(test_given_up),
+		T(test_mail_expires),
 		T(test_late_start), T(test_nobody), T(test_off),
 		T(test_excluded), T(test_no_success), T(test_no_key),
 		T(test_answers), T(test_worker_gone), T(test_crash_mail),
