@@ -4,6 +4,7 @@
  */
 #include "config.h"
 
+#include "base/log.h"
 #include "smtpd-out/worker/delivery_int.h"
 
 _Static_assert(ROUTE_HOSTS_MAX <= 32, "hosts are bits");
@@ -22,6 +23,18 @@ wanted(const struct delivery *d)
 		delivery_message(d) != POLICY_MESSAGE_OPTIONAL;
 }
 
+/* Name servers that cannot answer for such a name are not that rare. */
+static void
+warn_unknown(const struct delivery *d)
+{
+	if (d->sts->what == STS_VIEW_DEFER &&
+	    d->sts->failure == TLS_FAILURE_STS_FETCH &&
+	    log_once("sts-dns-failure"))
+		log_warn("sts-dns-failure", "domain", d->dest->name, "reason",
+			d->sts->reason, "effect", "mail waits", "option",
+			"mta-sts dns-failure", NULL);
+}
+
 static void
 on_view(struct sts_view *view, void *arg)
 {
@@ -29,6 +42,7 @@ on_view(struct sts_view *view, void *arg)
 
 	d->sts_lookup = NULL;
 	d->sts = view;
+	warn_unknown(d);
 	if (d->route != NULL)
 		delivery_routed(d);
 }

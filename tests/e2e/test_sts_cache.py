@@ -191,6 +191,12 @@ def _():
         tap.equal(attacker.connections, before, "connections")
 
 
+@t.test("... and the log says which option changes that")
+def _():
+    tap.equal([x["option"] for x in daemon.events("sts-dns-failure")][:1],
+              ["mta-sts dns-failure"], "option=")
+
+
 @t.test("... or goes, with dns-failure = ignore")
 def _():
     ignore = new_daemon("ignore", 10026, **{"dns-failure": "ignore"})
