@@ -31,22 +31,54 @@ static const char *const reasons[TLS_FAILURE_COUNT] = {
 	[TLS_FAILURE_STS_WEBPKI] = "sts-certificate",
 };
 
+/* RFC 8460 sections 4.3.1 and 4.3.3: what these two types leave open is to be
+ * said here.  The phrases are those of tls_verify.c, tls.c and session_step.c;
+ * none is a peer's. */
+static const struct {
+	enum tls_failure failure;
+	const char *phrase, *reason;
+} details[] = {
+	{ TLS_FAILURE_VALIDATION, "none of the TLSA records",
+	    "dane-no-match" },
+	{ TLS_FAILURE_VALIDATION, "is not valid yet",
+	    "certificate-not-yet-valid" },
+	{ TLS_FAILURE_VALIDATION, "no version of TLS that is new enough",
+	    "tls-version" },
+	{ TLS_FAILURE_VALIDATION, "the server refused the handshake",
+	    "tls-refused" },
+	{ TLS_FAILURE_VALIDATION, "what the server says is not TLS",
+	    "tls-not-spoken" },
+	{ TLS_FAILURE_VALIDATION, "bytes injected before the TLS handshake",
+	    "tls-injection" },
+	{ TLS_FAILURE_VALIDATION, "timed out", "tls-timeout" },
+	{ TLS_FAILURE_VALIDATION, "closed by peer", "tls-closed" },
+	{ TLS_FAILURE_NOT_TRUSTED, "is self-signed",
+	    "certificate-self-signed" },
+	{ TLS_FAILURE_NOT_TRUSTED, "authority is not known",
+	    "certificate-issuer-unknown" },
+};
+
+static const char *
+reason_of(enum tls_failure failure, const char *info)
+{
+	for (size_t i = 0; i < sizeof(details) / sizeof(details[0]); i++)
+		if (details[i].failure == failure &&
+		    strstr(info, details[i].phrase) != NULL)
+			return details[i].reason;
+	return (size_t)failure < TLS_FAILURE_COUNT ? reasons[failure] : NULL;
+}
+
 static struct fault
 fault_of(const struct tls_note *n, enum tls_failure failure, const char *info)
 {
-	struct fault f = { .failure = failure, .info = info };
+	struct fault f = { .failure = failure, .info = info,
+		.reason = reason_of(failure, info) };
 
-	if ((size_t)failure < TLS_FAILURE_COUNT)
-		f.reason = reasons[failure];
 	if (failure == TLS_FAILURE_STARTTLS && n->info != NULL &&
 	    n->info->starttls_refused)
 		f.reason = "starttls-refused";
 	if (failure == TLS_FAILURE_DNSSEC_INVALID && n->tlsa != NULL)
 		f.reason = "tlsa-lookup";
-	/* The words are those of tls_verify.c. */
-	if (failure == TLS_FAILURE_VALIDATION &&
-	    strstr(info, "none of the TLSA records") != NULL)
-		f.reason = "dane-no-match";
 	return f;
 }
 

@@ -71,6 +71,7 @@ TABLE = {
 }
 REASONS = {"nomatch.test": "dane-no-match", "unlisted.test": "sts-mx-mismatch",
            "short.test": "tlsa-unusable", "lost.test": "tlsa-lookup",
+           "self.test": "certificate-self-signed",
            "bogusmx.test": "dnssec-bogus", "bogushost.test": "dnssec-bogus",
            "starttls.test": "starttls-missing"}
 DOMAIN_OF = {"bogusmx.test": "bogusmx.test",

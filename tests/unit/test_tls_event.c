@@ -255,6 +255,13 @@ test_certificates(void **state)
 		    "validation-failure dane-no-match failed" },
 		{ TLS_FAILURE_STARTTLS, "x",
 		    "starttls-not-supported starttls-missing failed" },
+		{ TLS_FAILURE_NOT_TRUSTED, "the certificate is self-signed",
+		    "certificate-not-trusted certificate-self-signed failed" },
+		{ TLS_FAILURE_VALIDATION, "timed out",
+		    "validation-failure tls-timeout failed" },
+		{ TLS_FAILURE_VALIDATION, "the server refused the handshake "
+		    "(alert: handshake failure)",
+		    "validation-failure tls-refused failed" },
 	};
 	char want[200];
 
