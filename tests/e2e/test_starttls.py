@@ -1,7 +1,6 @@
 #!/usr/bin/python3
 """check --starttls: real servers of every protocol, and scripted ones that do
-what no real one would.  NNTP is scripted only: INN does not run without its
-history, spool and a file at its one compiled-in place."""
+what no real one would."""
 
 import concurrent.futures
 import json
@@ -21,8 +20,8 @@ import tap
 from lab_peer import Closed, Peer, Session, tls_context
 from lab_tlsa import tlsa
 
-DOVECOT4, PROSODY4, POSTGRES4, POSTFIX4 = ("198.51.100.%d" % n
-                                           for n in (40, 41, 42, 43))
+DOVECOT4, PROSODY4, POSTGRES4, POSTFIX4, INN4 = (
+    "198.51.100.%d" % n for n in (40, 41, 42, 43, 45))
 PEER4, DEAD4 = "198.51.100.44", "203.0.113.9"
 EX_OK, EX_USAGE, EX_UNAVAILABLE, EX_TEMPFAIL = 0, 64, 69, 75
 
@@ -30,14 +29,16 @@ net = lab.Lab()
 dovecot = lab_services.Dovecot(net, DOVECOT4, "imap.good.test")
 prosody = lab_services.Prosody(net, PROSODY4, "good.test", "xmpp.good.test")
 postgres = lab_services.Postgres(net, POSTGRES4, "db.good.test")
+inn = lab_services.Inn(net, INN4, "news.good.test")
 postfix = lab_mta.Postfix(net, ["ann@good.test"], host="mx.good.test")
 postfix.listen(POSTFIX4)
 other = net.ca.cert("elsewhere.test")
-services = (dovecot, prosody, postgres)
+services = (dovecot, prosody, postgres, inn)
 
 net.dns.domain("good.test", [
     "imap A " + DOVECOT4, "db A " + POSTGRES4, "xmpp A " + PROSODY4,
     "mx A " + POSTFIX4, "alias CNAME imap", "dead A " + DEAD4,
+    "news A " + INN4, tlsa(3, 1, 1, inn.cert[0], "_119._tcp.news"),
     "@ A " + PROSODY4,
     tlsa(3, 1, 1, dovecot.cert[0], "_143._tcp.imap"),
     tlsa(2, 0, 1, net.ca.file, "_110._tcp.imap"),
@@ -89,6 +90,7 @@ def _():
             ("lmtp", "imap.good.test", "imap.good.test", "STARTTLS"),
             ("lmtp", "unix:" + dovecot.lmtp_socket, None, "STARTTLS"),
             ("none", "imap.good.test:993", "imap.good.test", None),
+            ("nntp", "news.good.test", "news.good.test", "STARTTLS"),
             ("xmpp-client", "good.test", "good.test", "starttls"),
             ("xmpp-server", "good.test:5269", "good.test", "starttls"),
             ("postgres", "db.good.test", "db.good.test", None),
@@ -131,6 +133,7 @@ def _():
             ("imap", "imap.good.test", "_143._tcp.imap.good.test"),
             ("pop3", "imap.good.test", None),
             ("imap", "alias.good.test", None),
+            ("nntp", "news.good.test", None),
             ("xmpp-client", "good.test", None)):
         found = check(protocol, where, "--dane")
         tap.true(found["verified"], where)

@@ -1,4 +1,5 @@
-"""Real servers beside those of mail delivery: Dovecot, Prosody, PostgreSQL.
+"""Real servers beside those of mail delivery: Dovecot, INN, Prosody,
+PostgreSQL.
 
 Nobody ever logs in: they are there for their way to TLS.
 """
@@ -40,6 +41,46 @@ service lmtp {{
     mode = 0666
   }}
 }}
+"""
+
+INN = """
+mta: "/bin/true %s"
+ovmethod: tradindexed
+hismethod: hisv6
+domain: {domain}
+pathhost: {domain}
+pathnews: /usr/lib/news
+pathetc: {dir}
+pathdb: {dir}/db
+pathspool: {dir}/spool
+pathoverview: {dir}/overview
+pathrun: {dir}/run
+pathlog: {dir}/log
+pathtmp: {dir}/tmp
+runasuser: root
+runasgroup: root
+tlscapath: {dir}
+tlscafile: {authority}
+tlscertfile: {cert}
+tlskeyfile: {key}
+"""
+
+INN_READERS = """
+auth all {
+    hosts: "*"
+    default: "<reader>"
+}
+access all {
+    users: "<reader>"
+    newsgroups: "*"
+}
+"""
+
+INN_STORAGE = """
+method trash {
+    newsgroups: *
+    class: 0
+}
 """
 
 PROSODY = """
@@ -85,6 +126,7 @@ class Service:
         return {"dir": self.dir, "address": self.address,
                 "cert": self.cert[0], "key": self.cert[1],
                 "chain": lab_check.chain(self.lab, self.cert),
+                "authority": self.lab.ca.file,
                 "domain": self.domain}
 
     def write(self, name, text):
@@ -116,6 +158,33 @@ class Dovecot(Service):
     @property
     def lmtp_socket(self):
         return os.path.join(self.dir, "run", "lmtp")
+
+
+class Inn(Service):
+    """nnrpd, INN's server for readers, with nothing to read."""
+    ports = (119,)
+    bin = "/usr/lib/news/bin/"
+
+    def start(self):
+        for d in ("db", "log", "overview", "run", "spool", "tmp"):
+            os.makedirs(os.path.join(self.dir, d))
+        for f in ("active", "active.times", "history", "newsgroups"):
+            self.write(os.path.join("db", f), "")
+        self.write("readers.conf", INN_READERS)
+        self.write("storage.conf", INN_STORAGE)
+        env = ["env", "INNCONF=" + self.write("inn.conf", INN.format(
+            **self.fields()))]
+        lab_ns.sh(*env, self.bin + "makehistory", "-O", "-x", "-F",
+                  cwd=self.dir)
+        lab_ns.sh(*env, self.bin + "makedbz", "-i", "-o", "-s", "1000",
+                  cwd=os.path.join(self.dir, "db"))
+        # It knows no log but the system's, or the console.
+        for path in ("/dev/log", "/dev/console"):
+            if os.path.exists(path):
+                lab_ns.sh("mount", "--bind", "/dev/null",
+                          os.path.realpath(path))
+        self.spawn([*env, self.bin + "nnrpd", "-D", "-f", "-b", self.address,
+                    "-p", "119"])
 
 
 class Prosody(Service):
