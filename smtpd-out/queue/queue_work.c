@@ -218,8 +218,10 @@ static void
 lane_rest(struct queue *q, struct lane *l)
 {
 	if (spool_lane_next(q->spool, l->dest->name, l->class, &l->cursor,
-	    &l->next_ms) != ST_OK)
+	    &l->next_ms) != ST_OK) {
 		log_error("queue-walk", "detail", spool_error(q->spool), NULL);
+		l->again = true;
+	}
 	/* What could not be read lies before the cursor. */
 	if (l->again) {
 		memset(&l->cursor, 0, sizeof(l->cursor));
@@ -286,9 +288,11 @@ lane_serve(struct queue *q, struct lane *l, int64_t now_ms)
 	if (room > QUANTUM)
 		room = QUANTUM;
 	if (spool_lane_due(q->spool, l->dest->name, l->class, now_ms,
-	    &l->cursor, due, room, &count) != ST_OK)
+	    &l->cursor, due, room, &count) != ST_OK) {
 		log_error("queue-walk", "destination", l->dest->name, "detail",
 			spool_error(q->spool), NULL);
+		l->again = true;
+	}
 	if (!lane_give(q, l, due, count))
 		return;
 	if (count < room)
@@ -478,6 +482,27 @@ fresh_delivery(struct queue *q, const struct spool_delivery *d,
 		lane_set(q, l, LANE_READY);
 }
 
+/* More destinations than were looked at: the walk, which is before them, finds
+ * those that are not in memory.  No kick: walks from the start, again and
+ * again, would come nowhere. */
+static void
+wake_many(struct queue *q, const struct envelope *env, int64_t next_ms)
+{
+	for (size_t i = 0; i < env->rcpt_count; i++) {
+		struct dest *d = dest_find(q, env->rcpts[i].destination);
+		struct lane *l;
+
+		if (d == NULL)
+			continue;
+		l = &d->lanes[SPOOL_NEW];
+		if (next_ms < l->cursor.next_ms)	/* set back */
+			memset(&l->cursor, 0, sizeof(l->cursor));
+		if (l->state == LANE_IDLE || l->state == LANE_UNKNOWN)
+			lane_set(q, l, LANE_READY);
+	}
+	work_due_at(q, 0);
+}
+
 void
 work_start_message(struct queue *q, const struct envelope *env,
 	const uint8_t *body, size_t body_len)
@@ -486,10 +511,12 @@ work_start_message(struct queue *q, const struct envelope *env,
 	size_t count = 0;
 
 	if (spool_deliveries_of(q->spool, env->id, ds, BATCH, &count) !=
-	    ST_OK || count == BATCH)
+	    ST_OK)
 		queue_kick(q);
 	for (size_t i = 0; i < count; i++)
 		fresh_delivery(q, &ds[i], env, body, body_len);
+	if (count == BATCH)
+		wake_many(q, env, ds[0].next_ms);
 }
 
 void

@@ -295,6 +295,32 @@ test_many_recipients(void **state)
 	assert_int_equal(fq_spool_stats().deliveries, 0);
 }
 
+/* A message to very many destinations, some of them busy: all get it, and
+ * nobody's walk begins anew for it. */
+static void
+test_many_destinations(void **state)
+{
+	struct envelope *env = envelope_new("s@x.example");
+	char rcpt[64];
+
+	(void)state;
+	fq_run_ms(60);
+	for (unsigned i = 180; i < 200; i++) {
+		(void)snprintf(rcpt, sizeof(rcpt), "a@d%u.example", i);
+		submit_many(rcpt, 1);
+	}
+	fq_run_ms(60);
+	for (unsigned i = 0; i < 200; i++) {
+		(void)snprintf(rcpt, sizeof(rcpt), "a@d%u.example", i);
+		(void)envelope_add_rcpt(env, rcpt, rcpt + 2);
+	}
+	fq_submit_env(env, "x\r\n");
+	fq_turn();
+	assert_false(fq->kicked);
+	fq_run_ms(200);
+	assert_int_equal(fq_open_jobs(), 220);
+}
+
 /* An inject that sends without waiting fills no memory and no directory. */
 static void
 test_submits_bounded(void **state)
@@ -447,7 +473,7 @@ main(void)
 		T(test_lost_row),
 		T(test_lost_row_at_start), T(test_resume_on_full_disk),
 		T(test_many_expire), T(test_many_resume), T(test_many_bytes),
-		T(test_many_recipients), T(test_submits_bounded),
+		T(test_many_destinations), T(test_many_recipients), T(test_submits_bounded),
 		T(test_unreadable_for_a_while), T(test_job_too_large),
 		T(test_rate_ends_with_reload), T(test_clock_back),
 	};
