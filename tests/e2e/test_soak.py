@@ -290,8 +290,9 @@ def _():
     tap.equal([x for x in daemon.log().splitlines() if re.search(
         "Sanitizer|runtime error|Assertion", x)][:3], [], "log")
     worst = stats()
-    t.diag("worst turn %d ms in %s" % (
-        worst["worst_turn_us"] // 1000, worst["worst_turn_in"]))
+    t.diag("worst turn %d ms in %s, of the processor %d ms in %s" % (
+        worst["worst_turn_us"] // 1000, worst["worst_turn_in"],
+        worst["worst_turn_cpu_us"] // 1000, worst["worst_turn_cpu_in"]))
 
 
 @t.test("the spool is sound and empty")

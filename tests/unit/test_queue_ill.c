@@ -473,7 +473,8 @@ main(void)
 		T(test_lost_row),
 		T(test_lost_row_at_start), T(test_resume_on_full_disk),
 		T(test_many_expire), T(test_many_resume), T(test_many_bytes),
-		T(test_many_destinations), T(test_many_recipients), T(test_submits_bounded),
+		T(test_many_destinations), T(test_many_recipients),
+		T(test_submits_bounded),
 		T(test_unreadable_for_a_while), T(test_job_too_large),
 		T(test_rate_ends_with_reload), T(test_clock_back),
 	};
