@@ -45,6 +45,7 @@ static size_t host_count;
 static struct fake_counts counts;
 static TAILQ_HEAD(, session) all = TAILQ_HEAD_INITIALIZER(all);
 static uint32_t seed;
+static fake_send_cb *watcher;
 
 static uint32_t
 next_random(void)
@@ -64,6 +65,13 @@ fake_sessions_init(void)
 {
 	host_count = 0;
 	memset(&counts, 0, sizeof(counts));
+	watcher = NULL;
+}
+
+void
+fake_sessions_watch(fake_send_cb *cb)
+{
+	watcher = cb;
 }
 
 void
@@ -196,6 +204,9 @@ on_new(struct session *s)
 		break;
 	}
 	s->info.tls_active = !s->no_starttls;
+	if (watcher != NULL && s->info.tls_active)
+		s->info.proof = (struct demand_proof){ .tls = true,
+			.names = s->level == DEMAND_PKIX ? 1 : 0 };
 	(void)str_copy(s->info.ip, sizeof(s->info.ip), "192.0.2.1");
 	s->stage = FAKE_READY;
 	s->cb->ready(s, s->arg);
@@ -381,6 +392,8 @@ session_send(struct session *s, struct session_txn *txn)
 	if (s->kind == ENVELOPE_REQUIRETLS)
 		assert_true(s->info.tls_active && s->level >=
 			DEMAND_FINGERPRINT);
+	if (watcher != NULL)
+		watcher(&s->info, s->level, s->why, txn);
 	counts.clear_txns += !s->info.tls_active;
 	counts.sts_txns += s->why == WHY_STS;
 	if (txn->rcpt_count > counts.most_rcpts)

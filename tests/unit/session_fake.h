@@ -33,6 +33,12 @@ void fake_sessions_init(void);
 void fake_sessions_clear(void);		/* checks that none is left */
 void fake_host_set(const char *host, enum fake_host);
 void fake_sessions_seed(uint32_t);
+/* Told of each transaction before it is sent; level and why are those that the
+ * session was made under.  Such sessions have proved what they were asked for,
+ * so that destinations can share them. */
+typedef void fake_send_cb(const struct session_info *, enum demand_level,
+	enum demand_why, const struct session_txn *);
+void fake_sessions_watch(fake_send_cb *);
 /* Lets what hangs in a transaction go on and take it. */
 void fake_sessions_release(void);
 
