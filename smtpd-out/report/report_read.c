@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/table.h"
 #include "smtpd-out/mail/report_mail.h"
 #include "smtpd-out/report/report_read.h"
 
@@ -147,26 +148,24 @@ load(const char *path, size_t *len_out, char err[TLSRPT_ERR_MAX])
 	return bytes;
 }
 
-static bool
-text_same(const char *a, const char *b)
-{
-	return a != NULL && b != NULL && strcmp(a, b) == 0;
-}
-
 /* The report-id is its sender's to keep unique (RFC 8460 4.4). */
 static bool
-is_known(const struct report_set *set, const struct report_received *one)
+is_known(struct report_set *set, const struct report_received *one)
 {
-	for (size_t i = 0; i < set->count; i++) {
-		const struct tlsrpt_report *r = &set->items[i].report;
+	const struct tlsrpt_report *r = &one->report;
+	bool known = false;
+	char *key;
 
-		if (text_same(r->id, one->report.id) &&
-		    text_same(report_sender(&set->items[i]),
-		    report_sender(one)) && r->start_s == one->report.start_s &&
-		    text_same(r->domain, one->report.domain))
-			return true;
-	}
-	return false;
+	if (r->id == NULL)
+		return false;
+	if (set->known == NULL)
+		set->known = table_new();
+	key = xasprintf("%lld\n%s\n%s\n%s", (long long)r->start_s, r->domain,
+		r->id, report_sender(one));
+	known = table_get(set->known, key, strlen(key)) != NULL;
+	table_put(set->known, key, strlen(key), set);
+	free(key);
+	return known;
 }
 
 static void
@@ -372,6 +371,7 @@ report_set_clear(struct report_set *set)
 		free(set->faults[i].why);
 	}
 	free(set->faults);
+	table_free(&set->known);
 	*set = (struct report_set){ 0 };
 }
 

@@ -8,6 +8,8 @@
 
 #include "policy/tlsrpt_doc.h"
 
+struct table;
+
 #define REPORT_FILE_MAX (30U << 20)	/* bytes of a file */
 /* Of one set: files and folders; what stays in memory; and what is read, once
  * more as it is when unpacked.  What is beyond is left out, with a fault. */
@@ -36,6 +38,7 @@ struct report_set {
 	size_t files;			/* looked at, with the folders */
 	uint64_t kept, work;		/* bytes */
 	bool full;			/* no more is taken */
+	struct table *known;		/* what tells reports apart */
 };
 
 /* What file bytes hold.  On a fault err is a phrase. */

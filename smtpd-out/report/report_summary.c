@@ -9,6 +9,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
+#include "base/table.h"
 #include "smtpd-out/report/report_summary.h"
 
 static void
@@ -29,15 +30,20 @@ static struct report_domain *
 domain_for(struct report_summary *s, const char *name)
 {
 	struct report_domain *d;
+	uintptr_t at;
 
-	for (size_t i = 0; i < s->domain_count; i++)
-		if (strcmp(s->domains[i].name, name) == 0)
-			return &s->domains[i];
+	if (s->by_name == NULL)
+		s->by_name = table_new();
+	at = (uintptr_t)table_get(s->by_name, name, strlen(name));
+	if (at > 0)
+		return &s->domains[at - 1];
 	s->domains = xrealloc_n(s->domains, s->domain_count + 1,
 		sizeof(s->domains[0]));
 	d = &s->domains[s->domain_count++];
 	memset(d, 0, sizeof(*d));
 	d->name = name;
+	table_put(s->by_name, name, strlen(name),
+		(void *)(uintptr_t)s->domain_count);
 	return d;
 }
 
@@ -130,12 +136,13 @@ result_add(struct report_domain *d, const struct tlsrpt_report *r,
 }
 
 static bool
-sender_is_new(const struct report_summary *s, const char *sender)
+sender_is_new(struct report_summary *s, const char *sender)
 {
-	for (size_t i = 0; i < s->domain_count; i++)
-		for (size_t j = 0; j < s->domains[i].sender_count; j++)
-			if (strcmp(s->domains[i].senders[j].name, sender) == 0)
-				return false;
+	if (s->by_sender == NULL)
+		s->by_sender = table_new();
+	if (table_get(s->by_sender, sender, strlen(sender)) != NULL)
+		return false;
+	table_put(s->by_sender, sender, strlen(sender), s);
 	return true;
 }
 
@@ -218,6 +225,8 @@ sort(void *list, size_t count, size_t size,
 void
 report_summary_end(struct report_summary *s)
 {
+	table_free(&s->by_name);
+	table_free(&s->by_sender);
 	for (size_t i = 0; i < s->domain_count; i++) {
 		struct report_domain *d = &s->domains[i];
 
@@ -239,5 +248,7 @@ report_summary_clear(struct report_summary *s)
 		free(s->domains[i].senders);
 	}
 	free(s->domains);
+	table_free(&s->by_name);
+	table_free(&s->by_sender);
 	*s = (struct report_summary){ 0 };
 }

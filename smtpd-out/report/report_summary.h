@@ -8,6 +8,8 @@
 #include "smtpd-out/mail/report_words.h"
 #include "smtpd-out/report/report_read.h"
 
+struct table;
+
 #define REPORT_NAMES_MAX 12	/* hosts, senders, reasons that are named */
 #define REPORT_TROUBLES_MAX 80	/* kinds of failure per domain */
 
@@ -48,6 +50,7 @@ struct report_summary {
 	size_t reports, sender_count;
 	uint64_t good, bad;
 	int64_t first_s, last_s;
+	struct table *by_name, *by_sender;	/* while it is added up */
 };
 
 void report_summary_add(struct report_summary *, const struct tlsrpt_report *,
