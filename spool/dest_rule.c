@@ -31,12 +31,14 @@ spool_dest_rule_put(struct spool *s, const struct spool_dest_rule *r)
 	return query_run(&q);
 }
 
+/* One value that cannot be must not end every pause: 0 is no limit. */
 static unsigned
 small_col(struct query *q, int column)
 {
-	uint64_t value = query_col_id(q, column);
+	int64_t value = query_col(q, column);
 
-	return value > UINT32_MAX ? UINT32_MAX : (unsigned)value;
+	return value < 0 ? 0 : value > UINT32_MAX ? UINT32_MAX :
+		(unsigned)value;
 }
 
 enum status

@@ -186,6 +186,25 @@ test_resume_on_full_disk(void **state)
 	assert_int_equal(jobs_of("a.example"), 2);
 }
 
+/* One damaged rule does not end the others. */
+static void
+test_damaged_rule(void **state)
+{
+	struct spool_dest_rule rule = { .name = "b.example",
+		.bounds = { .connections = 3 } };
+
+	(void)state;
+	pause_it("a.example", true);
+	assert_int_equal(queue_rule_set(fq, &rule), ST_OK);
+	run_sql("UPDATE destination_rule SET connections = -5, rate = -1");
+	fq_restart();
+	submit_many("a@a.example", 1);
+	submit_many("a@b.example", 1);
+	fq_run_ms(60);
+	assert_int_equal(jobs_of("a.example"), 0);
+	assert_int_equal(jobs_of("b.example"), 1);
+}
+
 /* ---- much of something ---- */
 
 /* All expire at once, and in minutes, not days. */
@@ -472,7 +491,7 @@ main(void)
 		T(test_one_result_is_ill), T(test_results_are_ill),
 		T(test_lost_row),
 		T(test_lost_row_at_start), T(test_resume_on_full_disk),
-		T(test_many_expire), T(test_many_resume), T(test_many_bytes),
+		T(test_damaged_rule), T(test_many_expire), T(test_many_resume), T(test_many_bytes),
 		T(test_many_destinations), T(test_many_recipients),
 		T(test_submits_bounded),
 		T(test_unreadable_for_a_while), T(test_job_too_large),
