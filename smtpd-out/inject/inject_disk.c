@@ -52,8 +52,8 @@ struct inject_disk {
 static int
 write_out(const struct inject_write *what)
 {
-	if (what->len == 0)
-		return 0;
+	if (what->sync)		/* with what is left to write */
+		return fdatasync(what->fd) == 0 ? 0 : errno;
 	if (sync_file_range(what->fd, (off_t)what->from, (off_t)what->len,
 	    SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
 	    SYNC_FILE_RANGE_WAIT_AFTER) == 0)
@@ -66,9 +66,6 @@ static void
 work(struct job *job)
 {
 	job->error = write_out(&job->what);
-	if (job->error == 0 && job->what.sync &&
-	    fdatasync(job->what.fd) != 0)
-		job->error = errno;
 	/* The last one to close a file that was removed frees its blocks,
 	 * which takes time as well. */
 	(void)close(job->what.fd);

@@ -3,10 +3,9 @@
  * for the disk must not keep the loop from other submitters.
  *
  * The thread does one thing at a time, in the order of asking.  Bodies are
- * written out piece by piece as they come, so never more than a piece of each
- * waits for the disk: where the file system has to write all new data of a
- * transaction before it (ext4's data=ordered), whoever else syncs, as the
- * parent does with its log, waits for little.
+ * written out piece by piece as they come, so that the disk never has more
+ * than one of them to do: whoever else syncs, as the parent does with its log,
+ * stands behind little.
  *
  * Requests have numbers, as with the queue: who asked may be gone when the
  * answer comes.  The file is duplicated and may be closed meanwhile.

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -38,22 +39,24 @@
 #define STOPPING "421 4.3.2 Service is stopping, try later\r\n"
 
 /* The disk of the processes that the tests start. */
-static volatile struct disk {
-	useconds_t delay_us;
-	int error;
-	unsigned calls, ended;
+static struct disk {
+	_Atomic useconds_t delay_us;
+	_Atomic int error;
+	atomic_uint calls, ended;
 } *disk;
 
 /* In the place of the C library's. */
 int
 fdatasync(int fd)
 {
+	int error = disk->error;
+
 	disk->calls++;
 	if (disk->delay_us > 0)
 		(void)usleep(disk->delay_us);
 	disk->ended++;
-	if (disk->error != 0) {
-		errno = disk->error;
+	if (error != 0) {
+		errno = error;
 		return -1;
 	}
 	return (int)syscall(SYS_fdatasync, fd);
@@ -556,11 +559,9 @@ role_vanishing(void **state)
 	wait_for_calls(1);
 	(void)shutdown(fd, SHUT_RDWR);
 	(void)close(fd);
+	disk->error = 0;
 	fd = greeted(&r);
 	put_message(fd, text);
-	for (int i = 0; i < 1000 && disk->ended < 1; i++)
-		(void)usleep(1000);
-	disk->error = 0;
 	expect_queued(fd, text, bytes);
 	assert_int_equal(disk->ended, 2);
 	(void)close(fd);
@@ -641,8 +642,8 @@ role_sandbox(void **state)
 		(void)fclose(f);
 	}
 	(void)closedir(dir);
-	assert_int_equal(threads, 2);
-	assert_int_equal(filtered, 2);
+	assert_true(threads > 1);
+	assert_int_equal(filtered, threads);
 	assert_int_equal(stop(&r), 0);
 }
 
