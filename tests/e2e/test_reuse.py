@@ -332,13 +332,13 @@ def _():
     hub.session = Tls
 
 
-def resumed(to):
-    fresh(hub)
+def resumed(to, at=hub):
+    fresh(at)
     line = sent(to)
     tap.equal(line["attempt"], "1", "attempt")
-    tap.equal(len(hub.sessions), 1, "connections")
-    net.wait("QUIT", lambda: hub.sessions[0].ended)
-    return line["tls"], hub.sessions[0].resumed
+    tap.equal(len(at.sessions), 1, "connections")
+    net.wait("QUIT", lambda: at.sessions[0].ended)
+    return line["tls"], at.sessions[0].resumed
 
 
 @t.test("TLS sessions are resumed under an equal demand, and no other")
@@ -362,6 +362,33 @@ def _():
     daemon.configure(tls={"session-cache-timeout": "1h"})
     daemon.reload()
     time.sleep(0.5)
+
+
+class Evil(Tls):
+    """Somebody else, with a good certificate of his own."""
+    tls = lab_peer.tls_context(net.ca.cert("mx.evil.test"))
+
+
+@t.test("for MTA-STS only what was verified for it; nobody else takes it up")
+def _():
+    changes("p4.test", "testing", "mx.sts.test")
+    for expected in (False, True):
+        tap.equal(resumed("a@p4.test", sts), ("encrypted", expected),
+                  "testing")
+    changes("p4.test", "enforce", "mx.sts.test")
+    for expected in (False, True):
+        tap.equal(resumed("a@p4.test", sts), ("sts", expected), "enforce")
+    sts.session = Evil
+    fresh(sts)
+    held("a@p4.test", "certificate-host-mismatch")
+    tap.equal([("MAIL" in s.verbs, s.messages) for s in sts.sessions],
+              [(False, [])] * 2, "with a session, and in full")
+    sts.session = Tls
+    tap.equal(resumed("a@p4.test", sts), ("sts", False), "the right one")
+    changes("p4.test", "enforce", "mx.other.test")
+    fresh(sts)
+    held("a@p4.test", "validation-failure")
+    tap.equal(sts.sessions, [], "connections")
 
 
 def offers_session(hello):
