@@ -164,22 +164,23 @@ write_page(const char *path, const struct sink *out)
 /* Own totals, when the daemon is there to tell them: the page is made of what
  * there is. */
 static struct tlsrpt_report *
-own_totals(const char *conf_path, size_t *count_out)
+own_totals(const char *conf_path, size_t *count_out, int *status_out)
 {
 	char *control = control_client_find(conf_path != NULL ? conf_path :
 		CONF_DEFAULT_FILE);
 	const struct report_own_query query = { .control = control };
 	struct report_own_set own = { 0 };
 	struct tlsrpt_report *days;
-	int fd = -1;
+	int fd = -1, status = EX_CONFIG;
 
 	/* Without a daemon nobody misses it, unless it was named. */
 	if (control != NULL && conf_path == NULL)
 		fd = control_client_open(control);
 	if (control != NULL && (conf_path != NULL || fd >= 0))
-		(void)report_own_get(&query, &own);
+		status = report_own_get(&query, &own);
 	if (fd >= 0)
 		(void)close(fd);
+	*status_out = conf_path != NULL ? status : EX_OK;
 	days = report_own_days(&own, count_out);
 	report_own_clear(&own);
 	free(control);
@@ -205,8 +206,13 @@ run_html(int argc, char **argv)
 		else
 			return usage();
 	}
-	own = own_totals(conf_path, &page.own_count);
+	own = own_totals(conf_path, &page.own_count, &status);
 	page.own = own;
+	/* Nor is a page replaced by half of one. */
+	if (status != EX_OK) {
+		free(own);
+		return status;
+	}
 	for (int i = optind; i < argc; i++)
 		report_set_add(&set, argv[i]);
 	page.received = set.items;

@@ -234,14 +234,21 @@ print_state(const struct report_own *own)
 }
 
 static void
+print_head(void)
+{
+	(void)printf("%-10s %-28s %7s %9s %6s %6s  %s\n", "day", "domain",
+		"secured", "encrypted", "clear", "failed", "report");
+}
+
+static void
 print_row(const struct report_own *own)
 {
 	const uint64_t *n = own->report.sessions;
 	char day[REPORT_DAY_MAX];
 
 	report_day_text(own->day_s, day);
-	(void)printf("%s %-30s secured %" PRIu64 "  encrypted %" PRIu64
-		"  clear %" PRIu64 "  failed %" PRIu64 "  %s\n", day,
+	(void)printf("%-10s %-28s %7" PRIu64 " %9" PRIu64 " %6" PRIu64
+		" %6" PRIu64 "  %s\n", day,
 		own->report.domain, n[TLSRPT_ENDED_SECURED],
 		n[TLSRPT_ENDED_ENCRYPTED], n[TLSRPT_ENDED_CLEAR],
 		n[TLSRPT_ENDED_FAILED], own->state);
@@ -292,6 +299,8 @@ cmd_report_list(int argc, char **argv)
 	status = get(&a, 0, &s);
 	if (status == EX_OK && a.json)
 		print_json(&s);
+	if (!a.json && s.count > 0)
+		print_head();
 	for (size_t i = 0; !a.json && i < s.count; i++)
 		print_row(&s.items[i]);
 	if (status == EX_OK && !a.json && s.count == 0)
@@ -324,6 +333,7 @@ cmd_report_show(int argc, char **argv)
 	for (size_t i = 0; !a.json && i < s.count; i++) {
 		if (i > 0)
 			(void)printf("\n");
+		print_head();
 		print_row(&s.items[i]);
 		print_state(&s.items[i]);
 		(void)printf("\n");

@@ -328,6 +328,15 @@ def _():
         tap.true(word in done.stdout, "%r in %r" % (word, done.stdout))
     page = daemon.run("report", "html", "-c", daemon.config).stdout
     tap.true(b"nomatch.test" in page, "own data on the page")
+    listed = daemon.run("report", "list", "-c",
+                        daemon.config).stdout.decode().splitlines()
+    tap.match(r"^day +domain +secured +encrypted +clear +failed +report$",
+              listed[0], "head")
+    for line in listed[1:]:
+        tap.match(r"^20\d\d-\d\d-\d\d \S+ +\d+ +\d+ +\d+ +\d+  \w+$", line,
+                  "row")
+        tap.equal([line[i - 1].isdigit() for i in (47, 57, 64, 71)],
+                  [True] * 4, "columns of " + line)
     # RFC 8460 wants a URI in additional-information: our sentence about it
     # is in the mail, on the page and in our own JSON, not in the document.
     words = "matches none of the TLSA records"
@@ -419,6 +428,10 @@ def _():
     mail("mailcrash.test")
     send("mailcrash.test")
     daemon.kill()
+    page = os.path.join(net.dir, "page.html")
+    done = daemon.run("report", "html", "-c", daemon.config, "-o", page)
+    tap.equal((done.returncode, os.path.exists(page)), (75, False),
+              "a page without the daemon")
     daemon.start()
     net.wait("the mail", lambda: mailed("mailcrash.test"), 30)
     tap.equal(report("send", "--domain", "mailcrash.test"), [], "again")
