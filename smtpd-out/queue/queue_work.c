@@ -195,10 +195,15 @@ start_from_disk(struct queue *q, struct lane *l, uint64_t id)
 	st = spool_delivery(q->spool, id, &d);
 	if (st == ST_OK && strcmp(d.destination, dest->name) != 0)
 		st = ST_CORRUPT;
-	if (st == ST_OK)
+	if (st == ST_OK) {
 		st = spool_envelope(q->spool, d.message_id, id, &env);
-	if (st == ST_OK)
-		st = spool_body_get(q->spool, d.message_id, &data, &len, &fd);
+		if (st == ST_OK)
+			st = spool_body_get(q->spool, d.message_id, &data,
+				&len, &fd);
+		/* A delivery without the rest: nobody removed that. */
+		if (st == ST_NOENT)
+			st = ST_CORRUPT;
+	}
 	if (st != ST_OK) {
 		unreadable(q, l, id, st);
 		envelope_free(&env);
