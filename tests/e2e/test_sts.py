@@ -325,12 +325,14 @@ def _():
     tap.equal(len(web.fetches("record.test")), 1, "fetches")
 
 
-@t.test("a domain in capitals, in U-labels or with U-labels in its policy")
+@t.test("a domain in capitals, with a dot behind it, in U-labels, or with "
+        "U-labels in its policy")
 def _():
     for to, name in (("ann@ENFORCE-Clear.TEST", "enforce-clear.test"),
                      ("ann@b\u00fccher.test", "xn--bcher-kva.test"),
                      ("ann@B\u00dcCHER.test", "xn--bcher-kva.test"),
-                     ("ann@ulabel.test", "ulabel.test")):
+                     ("ann@ulabel.test", "ulabel.test"),
+                     ("ann@enforce-clear.test.", "enforce-clear.test")):
         seen = len(daemon.deliveries(destination=name))
         done = daemon.run("submit", "-c", daemon.config, "-f", SENDER, to,
                           stdin=b"Subject: s\n\nsecret\n")
