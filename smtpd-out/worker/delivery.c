@@ -213,6 +213,8 @@ start_over(struct link *l)
 
 	l->job = NULL;
 	d->stale++;
+	/* At most once: the next handshake is a full one. */
+	d->sessions -= session_info(l->session)->resuming;
 	(void)delivery_reopen(d);
 	if (d->dest->all->stopping) {
 		finish(d);

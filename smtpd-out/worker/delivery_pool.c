@@ -290,7 +290,9 @@ host_down(struct pool_host *h, const struct outcome *why)
 void
 pool_closed(struct link *l, const struct outcome *why)
 {
-	bool refused = !l->was_ready && found_nobody(why);
+	/* A full handshake will tell. */
+	bool refused = !l->was_ready && found_nobody(why) &&
+		!session_info(l->session)->resuming;
 	bool enough = why->remote && why->code == 421 && l->job != NULL &&
 		!l->reused;
 

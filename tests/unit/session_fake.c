@@ -29,7 +29,7 @@ struct session {
 	enum demand_watch watch;
 	unsigned kind;			/* of all messages sent on it */
 	enum stage stage;
-	bool no_starttls, quitting, held;
+	bool no_starttls, full_handshake, quitting, held;
 	unsigned txns;
 	struct session_txn *txn;
 	const struct session_callbacks *cb;
@@ -198,6 +198,13 @@ on_new(struct session *s)
 				sizeof(s->info.watched_text), "self-signed");
 		}
 		break;
+	case HOST_RESUMES_BADLY:
+		if (s->full_handshake || s->no_starttls)
+			break;
+		s->info.resuming = true;
+		close_session(s, outcome_lost(STAGE_BANNER, s->info.host),
+			false);
+		return;
 	case HOST_HANGS:
 		return;
 	default:
@@ -345,6 +352,7 @@ session_start(const struct session_env *env,
 	if (s->how == HOST_RANDOM)
 		s->how = (enum fake_host)(next_random() % HOST_HANGS);
 	s->no_starttls = target->no_starttls;
+	s->full_handshake = target->full_handshake;
 	s->level = target->demand->level;
 	s->why = target->demand->why;
 	s->watch = target->demand->watch;

@@ -24,6 +24,8 @@ enum fake_host {
 				 * ends where TLS is demanded */
 	HOST_STARTTLS_454,	/* offers it and then refuses */
 	HOST_BAD_CERT,		/* a certificate that nobody knows */
+	HOST_RESUMES_BADLY,	/* lost before it greets, unless the handshake
+				 * is a full one */
 	HOST_HANGS,		/* never gets ready */
 	HOST_HANGS_IN_DATA,	/* never answers a transaction */
 	HOST_RANDOM		/* any of the above but the hanging ones */

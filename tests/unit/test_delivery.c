@@ -455,6 +455,42 @@ test_attempt_is_bounded(void **state)
 	assert_int_equal(fake_sessions()->started, 10);
 }
 
+/* A TLS session that cannot be resumed says nothing of the host, also where TLS
+ * comes before the greeting: nobody is down, nobody's mail waits, and it is not
+ * one of the tries. */
+static void
+test_resumption_fails(void **state)
+{
+	static char mx[1000], name[DELIVERY_SESSIONS_MAX][20];
+	struct job *j;
+
+	(void)state;
+	fake_host_set("mx1.example", HOST_RESUMES_BADLY);
+	fake_dns_set("e.example", DNS_TYPE_MX, DNS_FOUND, "10 mx1.example");
+	for (size_t i = 0; i < 20; i++)
+		(void)add_job("e.example", 1, -1);
+	turn(100);
+	for (size_t i = 1; i <= 20; i++)
+		assert_int_equal(count_verdict(&jobs[i], VERDICT_DONE), 1);
+	assert_int_equal(holds, 0);
+	assert_true(fake_sessions()->started <= 10);
+	assert_int_equal(fake_sessions()->clear_starts, 0);
+	/* The last host that is tried. */
+	mx[0] = '\0';
+	for (size_t i = 0; i < COUNT(name); i++) {
+		(void)snprintf(name[i], 20, "h%02zu.example", i);
+		(void)snprintf(mx + strlen(mx), sizeof(mx) - strlen(mx),
+			"%zu %s ", i, name[i]);
+		fake_dns_a(name[i], "192.0.2.1");
+		fake_host_set(name[i], i + 1 < COUNT(name) ? HOST_REFUSES :
+			HOST_RESUMES_BADLY);
+	}
+	fake_dns_set("f.example", DNS_TYPE_MX, DNS_FOUND, mx);
+	j = add_job("f.example", 1, -1);
+	turn(200);
+	assert_int_equal(count_verdict(j, VERDICT_DONE), 1);
+}
+
 static void
 test_body_fd_is_closed(void **state)
 {
@@ -1134,6 +1170,7 @@ main(void)
 		T(test_host_without_address),
 		T(test_no_clear_text_when_demanded), T(test_fallback_says_so),
 		T(test_many_recipients), T(test_attempt_is_bounded),
+		T(test_resumption_fails),
 		T(test_body_fd_is_closed), T(test_sessions_are_shared),
 		T(test_idle_session), T(test_session_outlives_its_records),
 		T(test_busy_session_outlives_its_records),
