@@ -25,6 +25,7 @@
 #include "base/mem.h"
 #include "resolver/dns_carrier.h"
 #include "resolver/dns_query.h"
+#include "resolver/dns_servers.h"
 #include "resolver/dns_table.h"
 #include "resolver/resolver.h"
 
@@ -38,7 +39,7 @@ TAILQ_HEAD(question_list, question);
 TAILQ_HEAD(attempt_list, attempt);
 
 struct server {
-	char text[INET6_ADDRSTRLEN + 10];
+	char text[DNS_SERVER_TEXT_MAX];
 	struct dns_carrier *udp, *tcp;
 	int64_t tcp_until_ms;	/* folds the case: not by UDP till then */
 };
@@ -51,6 +52,7 @@ struct dns_query {
 	struct dns_carrier *retired[RETIRED_MAX];
 	struct dns_table questions;	/* struct question */
 	struct question_list waiting;	/* for a free place in a carrier */
+	struct question_list held;	/* for what comes of alive */
 	struct attempt_list done;	/* answered, not looked at yet */
 	struct event *tick, *on_done;
 	struct dns_ask *alive;		/* is anybody there? */
@@ -61,6 +63,7 @@ struct dns_query {
 enum question_state {
 	QUESTION_WAITING = 0,	/* in the waiting list */
 	QUESTION_ASKED,		/* an attempt is under way */
+	QUESTION_HELD,		/* in vain; is anybody there at all? */
 	QUESTION_DONE		/* telling those who wait */
 };
 
@@ -114,6 +117,8 @@ question_free(struct question *q)
 		q->attempt->question = NULL;
 	if (q->state == QUESTION_WAITING)
 		TAILQ_REMOVE(&q->query->waiting, q, link);
+	if (q->state == QUESTION_HELD)
+		TAILQ_REMOVE(&q->query->held, q, link);
 	if (q->state != QUESTION_DONE)
 		dns_table_remove(&q->query->questions, &q->entry);
 	free(q);
@@ -394,26 +399,42 @@ tcp_remember(struct server *s, bool tcp, enum judgement j)
 		s->tcp_until_ms = clock_mono_ms() + FOLDS_MS;
 }
 
+/* Whatever came of it: heard_ms says it.  A callback may cancel others. */
 static void
 on_alive(const struct dns_reply *r, void *arg)
 {
 	struct dns_query *dq = arg;
 	struct dns_msg *msg = r->msg;
+	struct question *q;
 
 	dq->alive = NULL;
 	dns_msg_free(&msg);
+	while ((q = TAILQ_FIRST(&dq->held)) != NULL && dq->alive == NULL) {
+		TAILQ_REMOVE(&dq->held, q, link);
+		question_finish(q, NULL);
+	}
 }
 
-/* The name servers of a domain may be silent, and the resolver with them. */
-static void
+/* The name servers of a domain may be silent, and the resolver with them.  True
+ * while it is asked whether others are answered. */
+static bool
 alive_ask(struct dns_query *dq, const struct question *q)
 {
 	static const uint8_t root[] = { 0 };
 
-	if (!q->reached && dq->stats.heard_ms <= q->started_ms &&
-	    dq->alive == NULL)
+	if (q->reached || dq->stats.heard_ms > q->started_ms)
+		return false;
+	if (dq->alive == NULL)
 		dq->alive = dns_query_start(dq, root, DNS_TYPE_SOA, on_alive,
 			dq);
+	return dq->alive->question != q;
+}
+
+static void
+question_hold(struct question *q)
+{
+	q->state = QUESTION_HELD;
+	TAILQ_INSERT_TAIL(&q->query->held, q, link);
 }
 
 static void
@@ -423,6 +444,7 @@ attempt_finish(struct attempt *a)
 	struct dns_query *dq = a->query;
 	struct dns_msg *msg = NULL;
 	enum judgement j = judge(q, a, &msg);
+	bool unsure;
 
 	q->attempt = NULL;
 	q->tcp = j == JUDGE_TCP;
@@ -440,11 +462,13 @@ attempt_finish(struct attempt *a)
 	}
 	if (dq->first == q->server)
 		dq->first = (q->server + 1) % dq->conf.server_count;
-	alive_ask(dq, q);
-	if (++q->step >= q->step_count)
-		question_finish(q, NULL);
-	else
+	unsure = alive_ask(dq, q);
+	if (++q->step < q->step_count)
 		question_send(q);
+	else if (unsure)
+		question_hold(q);
+	else
+		question_finish(q, NULL);
 }
 
 static void
@@ -522,36 +546,13 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 /* ---- life ---- */
 
 static enum status
-server_set(struct server *s, const struct conf_addr *from)
-{
-	char text[INET6_ADDRSTRLEN];
-	const struct sockaddr_in *v4 = (const void *)&from->addr;
-	const struct sockaddr_in6 *v6 = (const void *)&from->addr;
-
-	switch (from->addr.ss_family) {
-	case AF_INET:
-		inet_ntop(AF_INET, &v4->sin_addr, text, sizeof(text));
-		snprintf(s->text, sizeof(s->text), "%s:%u", text,
-			(unsigned)ntohs(v4->sin_port));
-		return ST_OK;
-	case AF_INET6:
-		inet_ntop(AF_INET6, &v6->sin6_addr, text, sizeof(text));
-		snprintf(s->text, sizeof(s->text), "[%s]:%u", text,
-			(unsigned)ntohs(v6->sin6_port));
-		return ST_OK;
-	default:
-		return ST_PARSE;
-	}
-}
-
-static enum status
 servers_open(struct dns_query *dq, const struct dns_query_conf *conf,
 	char err[CONF_ERR_MAX])
 {
 	for (size_t i = 0; i < conf->server_count; i++) {
 		struct server *s = &dq->servers[i];
 
-		if (server_set(s, &conf->servers[i]) == ST_OK &&
+		if (dns_servers_format(&conf->servers[i], s->text) == ST_OK &&
 		    carrier_get(dq, s, false) != NULL)
 			continue;
 		snprintf(err, CONF_ERR_MAX, "resolver \"%s\" cannot be used",
@@ -580,6 +581,7 @@ dns_query_new(struct event_base *base, const struct dns_query_conf *conf,
 	dq->conf.servers = NULL;	/* not ours to keep */
 	dns_table_init(&dq->questions);
 	TAILQ_INIT(&dq->waiting);
+	TAILQ_INIT(&dq->held);
 	TAILQ_INIT(&dq->done);
 	dq->tick = evtimer_new(base, on_tick, dq);
 	dq->on_done = evtimer_new(base, on_done, dq);

@@ -63,8 +63,9 @@ struct dns_query_stats {
 	size_t in_flight;
 	/* When some server answered something last: monotonic, 0 for never.
 	 * A question that stays without an answer while nothing else is heard
-	 * has another asked beside it, which any server can answer: so that
-	 * silence of one name and of all servers can be told apart. */
+	 * has another asked beside it, which any server can answer, and ends
+	 * no sooner: so that silence of one name and of all servers can be
+	 * told apart. */
 	int64_t heard_ms;
 };
 void dns_query_stats(const struct dns_query *, struct dns_query_stats *out);

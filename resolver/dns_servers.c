@@ -55,6 +55,30 @@ dns_servers_read(const char *path, struct conf_addr *out, size_t max,
 	return ST_OK;
 }
 
+enum status
+dns_servers_format(const struct conf_addr *from,
+	char out[DNS_SERVER_TEXT_MAX])
+{
+	char text[INET6_ADDRSTRLEN];
+	const struct sockaddr_in *v4 = (const void *)&from->addr;
+	const struct sockaddr_in6 *v6 = (const void *)&from->addr;
+
+	switch (from->addr.ss_family) {
+	case AF_INET:
+		inet_ntop(AF_INET, &v4->sin_addr, text, sizeof(text));
+		snprintf(out, DNS_SERVER_TEXT_MAX, "%s:%u", text,
+			(unsigned)ntohs(v4->sin_port));
+		return ST_OK;
+	case AF_INET6:
+		inet_ntop(AF_INET6, &v6->sin6_addr, text, sizeof(text));
+		snprintf(out, DNS_SERVER_TEXT_MAX, "[%s]:%u", text,
+			(unsigned)ntohs(v6->sin6_port));
+		return ST_OK;
+	default:
+		return ST_PARSE;
+	}
+}
+
 void
 dns_servers_free(struct conf_addr *addrs, size_t count)
 {

@@ -1,5 +1,5 @@
 /*
- * The resolvers to ask; for resolver.c and its test.
+ * The resolvers to ask; for this folder alone.
  */
 #ifndef RESOLVER_DNS_SERVERS_H
 #define RESOLVER_DNS_SERVERS_H
@@ -17,6 +17,10 @@ enum status dns_servers_read(const char *path, struct conf_addr *out,
 enum status dns_servers_trusted(const struct conf_resolver *,
 	const struct conf_addr *servers, size_t count,
 	char err[CONF_ERR_MAX]) MUST_CHECK;
+#define DNS_SERVER_TEXT_MAX 64
+/* "192.0.2.1:53", "[2001:db8::1]:53"; ST_PARSE for another family. */
+enum status dns_servers_format(const struct conf_addr *,
+	char out[DNS_SERVER_TEXT_MAX]) MUST_CHECK;
 void dns_servers_free(struct conf_addr *, size_t count);
 
 #endif

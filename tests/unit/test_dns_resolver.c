@@ -424,11 +424,12 @@ silence(void **state)
 	struct lab *lab = *state;
 	struct dns_answer *a;
 
-	lab->conf.tries = 2;
-	lab_resolver(lab, 1);
-	a = look_up(lab, "silent.test", 1);
-	is_later(a, "no answer in time");
-	assert_false(a->silent);
+	for (lab->conf.tries = 1; lab->conf.tries < 3; lab->conf.tries++) {
+		lab_resolver(lab, 1);
+		a = look_up(lab, "silent.test", 1);
+		is_later(a, "no answer in time");
+		assert_false(a->silent);
+	}
 	assert_false(resolver_at_fault(lab->resolver, a));
 	a = look_up(lab, "servfail.test", 1);
 	assert_false(a->silent);
@@ -444,6 +445,33 @@ silence(void **state)
 	assert_false(resolver_at_fault(lab->resolver, a));
 	a = look_up(lab, "nxdomain.test", 1);
 	assert_false(resolver_at_fault(lab->resolver, a));
+}
+
+/* Given up, or gone with the resolver, while it is asked whether anybody is
+ * there. */
+static void
+silence_ends(void **state)
+{
+	const struct timeval while_held = { 0, 600000 };
+	struct lab *lab = *state;
+	struct dns_request *a;
+
+	lab->mute = true;
+	lab->wanted = ANSWERS_MAX;
+	for (int i = 0; i < 2; i++) {
+		lab_resolver(lab, 1);		/* one try of 400 ms */
+		a = resolver_start(lab->resolver, "a.test", 1, on_answer, lab);
+		(void)resolver_start(lab->resolver, "b.test", 1, on_answer,
+			lab);
+		event_base_loopexit(lab->base, &while_held);
+		event_base_dispatch(lab->base);
+		assert_int_equal(lab->count, 0);
+		if (i == 0)
+			resolver_cancel(&a);
+	}
+	wait_for(lab, 2);
+	assert_true(lab->answers[0]->silent);
+	assert_true(lab->answers[1]->silent);
 }
 
 static void
@@ -673,6 +701,7 @@ main(void)
 		LAB_TEST(fail_over),
 		LAB_TEST(no_fail_over),
 		LAB_TEST(silence),
+		LAB_TEST(silence_ends),
 		LAB_TEST(truncated),
 		LAB_TEST(oversize),
 		LAB_TEST(forged),
