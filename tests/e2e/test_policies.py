@@ -4,10 +4,12 @@ forgotten, refused and kept over a restart."""
 
 import json
 import os
+import re
 import sqlite3
 import time
 
 import common		# noqa: F401
+import lab_ns
 import lab_world
 import tap
 
@@ -160,6 +162,17 @@ def _():
         restart()
         tap.equal(show("l.test")["lists"][0]["mode"], "enforce",
                   "kept over a restart")
+
+
+@t.test("with a bad list the systemd unit starts all the same")
+def _():
+    with open(os.path.join(lab_ns.TOP, "etc", "smtpd-out.service.in")) as f:
+        commands = re.findall(r"(?m)^Exec\w+=@bindir@/smtpd-out (.*)$",
+                              f.read())
+    tap.equal(commands[-1:], ["run"], "what it runs")
+    for command in commands[:-1]:
+        done = daemon.run(*command.split(), "-c", daemon.config)
+        tap.equal(done.returncode, 0, command)
 
 
 @t.test("a stale list is refused; a new one replaces the old")
