@@ -394,6 +394,8 @@ spool_waiting(struct spool *s, const char *after, struct spool_lane *out,
 
 /* ---- a clock that was set back ---- */
 
+#define REWIND_LANES 32
+
 static enum status
 rewind_one(struct spool *s, const char *name, enum spool_class class,
 	const struct spool_rewind *to)
@@ -420,28 +422,24 @@ rewind_one(struct spool *s, const char *name, enum spool_class class,
 enum status
 spool_rewind(struct spool *s, const struct spool_rewind *to, bool *found_out)
 {
-	static const enum spool_stmt later[] = { STMT_LANES_NEW_LATER,
-		STMT_LANES_RETRY_LATER };
 	enum status st = spool_need_tx(s);
-	char name[256];
+	int64_t before = sqlite3_total_changes64(s->db);
 
 	*found_out = false;
 	for (enum spool_class c = 0; st == ST_OK && c < SPOOL_CLASSES; c++) {
-		struct query q;
-		bool there;
+		struct spool_lane at = { .due_ms = to->limit_ms };
+		struct spool_lane found[REWIND_LANES];
+		size_t count = 0;
 
-		query_start(&q, s, later[c]);
-		query_int(&q, to->limit_ms);
-		query_int(&q, INT64_MAX);
-		query_int(&q, 1);
-		there = query_step(&q);
-		if (there)
-			(void)str_copy(name, sizeof(name),
-				query_col_text(&q, 0));
-		st = query_end(&q);
-		if (st == ST_OK && there)
-			st = rewind_one(s, name, c, to);
-		*found_out |= there;
+		/* After those of that time exactly, of which there are none. */
+		(void)memset(at.destination, 0xff, sizeof(at.destination) - 1);
+		st = spool_lanes(s, c, INT64_MAX, &at, found, REWIND_LANES,
+			&count);
+		*found_out |= count > 0;
+		for (size_t i = 0; st == ST_OK && i < count &&
+		    sqlite3_total_changes64(s->db) - before <
+		    SPOOL_REWIND_MAX; i++)
+			st = rewind_one(s, found[i].destination, c, to);
 	}
 	return st;
 }

@@ -54,9 +54,9 @@ enum status spool_destination_wait(struct spool *, const char *destination,
 enum status spool_waiting(struct spool *, const char *after,
 	struct spool_lane *out, size_t max, size_t *count_out) MUST_CHECK;
 
-/* A destination of each class that is due after limit_ms, later than anything
- * can be unless the clock was set back: its mail, or SPOOL_REWIND_MAX of it, is
- * due at now_ms and expires at expires_ms at the latest.  In a transaction. */
+/* Destinations that are due after limit_ms, later than anything can be unless
+ * the clock was set back: some SPOOL_REWIND_MAX of their deliveries are due at
+ * now_ms and expire at expires_ms at the latest.  In a transaction. */
 #define SPOOL_REWIND_MAX 256
 struct spool_rewind {
 	int64_t limit_ms, now_ms, expires_ms;

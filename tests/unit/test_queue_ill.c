@@ -461,6 +461,8 @@ test_rate_ends_with_reload(void **state)
 static void
 test_clock_back(void **state)
 {
+	char name[64];
+
 	(void)state;
 	clock_test_set(T0 + 50000 * HOUR);
 	fq_restart();
@@ -468,14 +470,23 @@ test_clock_back(void **state)
 	answer_all(450);
 	fq_worker = 0;
 	submit_many("a@b.example", 3);
+	for (unsigned i = 0; i < 90; i++) {
+		(void)snprintf(name, sizeof(name), "a@n%u.example", i);
+		fq_submit("s@x.example", name);
+	}
 	hold_park(fq, "c.example", clock_wall_ms() + HOUR);
 	submit_many("a@c.example", 3);
 	fq_worker = WORKER_ID;
 	clock_test_set(T0);
 	for (unsigned i = 0; i < 4; i++) {
 		event_active(fq->clock_ev, EV_TIMEOUT, 0);
-		fq_turn();
+		fq_run_ms(300);
 		fq_advance(HOUR);
+	}
+	assert_true(fq_stats().commits < 100);
+	for (unsigned i = 0; i < 90; i++) {
+		(void)snprintf(name, sizeof(name), "n%u.example", i);
+		assert_int_equal(jobs_of(name), 1);
 	}
 	assert_int_equal(jobs_of("a.example"), 3);
 	assert_int_equal(jobs_of("b.example"), 3);
