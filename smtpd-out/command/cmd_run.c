@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sysexits.h>
@@ -258,7 +259,9 @@ cmd_role(int argc, char **argv)
 		return EX_CONFIG;
 	free(text);
 	/* The parent's word ends a child, not a signal to the whole group; when
-	 * the parent is gone, so is the channel, and that ends it too. */
+	 * the parent is gone, so is the channel, and that ends it too.  One
+	 * that hangs would go on holding the listeners: the kernel ends it. */
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	(void)signal(SIGTERM, SIG_IGN);
 	(void)signal(SIGINT, SIG_IGN);
 	(void)signal(SIGHUP, SIG_IGN);

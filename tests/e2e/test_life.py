@@ -189,6 +189,20 @@ def _():
     daemon.start()
 
 
+@t.test("the parent dies while its children hang: it starts again")
+def _():
+    children = daemon.children()
+    for pid in children:
+        os.kill(pid, signal.SIGSTOP)
+    daemon.process.kill()
+    daemon.process.wait()
+    net.wait("they are gone, too", lambda: not any(
+        os.path.exists("/proc/%d" % p) for p in children), 5)
+    daemon.start()
+    queue_id = daemon.mail(SENDER, "n@peer.test", "after")
+    daemon.delivery(id=queue_id, status="sent")
+
+
 @t.test("SIGHUP reloads: a new size limit is announced")
 def _():
     daemon.configure(limit={"message-size": "123456"})
