@@ -58,7 +58,7 @@ SETTINGS = {"limit": {"destination-sessions": SESSIONS, "active": 200,
                       "sessions-per-client": 1000},
             "retry": {"first": "500ms", "max": "2s", "expire": "30s",
                       "delay-notice": "8s"},
-            "timeout": {"connect": "1s", "command": "3s"}}
+            "timeout": {"connect": "1s", "command": "3s", "process": "2s"}}
 daemon = world.daemon(start=False, **SETTINGS)
 BALLAST = daemon.dir + "/spool/ballast"
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m,uid=%d,mode=700"
@@ -129,15 +129,15 @@ def submitter(number):
 
 # ---- what goes wrong -----------------------------------------------------
 
-def kill(role):
+def kill(role, how=signal.SIGKILL):
     pids = [daemon.process.pid] if role == "parent" else daemon.pids(role)
     if not pids:
         return
     try:
-        os.kill(rng.choice(pids), signal.SIGKILL)
+        os.kill(rng.choice(pids), how)
     except ProcessLookupError:
         return
-    did["kill " + role] += 1
+    did[("kill " if how == signal.SIGKILL else "hang ") + role] += 1
     if role == "parent":
         daemon.process.wait()
         daemon.start(wait=False)
@@ -189,6 +189,8 @@ def come_back():
 
 
 def stop_and_start():
+    for pid in daemon.children():	# who hangs would stop late
+        os.kill(pid, signal.SIGCONT)
     # By the signal itself: it had not even begun.
     if daemon.stop(70) not in (0, -signal.SIGTERM):
         come_back()
@@ -212,9 +214,13 @@ def operate():
     did[words[0]] += 1
 
 
+def hang():
+    kill(rng.choice(("worker", "inject")), signal.SIGSTOP)
+
+
 ACTS = ([lambda: kill("worker")] * 4 + [lambda: kill("inject")] * 2
         + [lambda: kill("parent")] * 3 + [change_mood] * 8 + [reload] * 2
-        + [stop_and_start] + [operate] * 12 + [fill] + [unfill] * 4)
+        + [hang] + [stop_and_start] + [operate] * 12 + [fill] + [unfill] * 4)
 
 
 @t.test("seed %d: %d s of trouble" % (SEED, SECONDS))
@@ -307,7 +313,7 @@ def _():
     known = {(m, r) for m, rcpts in attempted.items() for r in rcpts}
     for word, seen in b.items():
         tap.equal(sorted(set(seen) - known)[:5], [], "unknown, " + word)
-    kills = did["kill parent"] + did["kill worker"]
+    kills = did["kill parent"] + did["kill worker"] + did["hang worker"]
     extra = sum(b["took"].values()) - len(b["took"])
     bound = kills * HOSTS * SESSIONS * 2 * RECIPIENTS
     t.diag("%d duplicates; bound %d" % (extra, bound))
@@ -320,7 +326,8 @@ def _():
 @t.test("nobody but us killed anybody, and the counts were right")
 def _():
     died = len(daemon.events("child-died"))
-    tap.true(died <= sum(n for k, n in did.items() if k.startswith("kill")),
+    tap.true(died <= sum(n for k, n in did.items()
+                         if k.startswith(("kill", "hang"))),
              "%d children died" % died)
     for event in ("queue-counts", "result-not-stored", "queue-walk",
                   "unreadable-message"):
