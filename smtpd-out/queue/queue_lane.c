@@ -232,7 +232,7 @@ rate_cap(struct queue *q, struct dest *d)
 	d->cap = SIZE_MAX;
 	limits_get(q->limits, d->name, &b);
 	if (b.rate.count > 0)
-		d->cap = 1 + (size_t)(b.rate.count * RATE_AHEAD_MS /
+		d->cap = 1 + (size_t)((int64_t)b.rate.count * RATE_AHEAD_MS /
 			b.rate.per_ms);
 	return d->cap;
 }

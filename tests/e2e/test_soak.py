@@ -190,7 +190,8 @@ def come_back():
 
 def stop_and_start():
     for pid in daemon.children():	# who hangs would stop late
-        os.kill(pid, signal.SIGCONT)
+        subprocess.run(["kill", "-CONT", str(pid)], capture_output=True,
+                       timeout=5)
     # By the signal itself: it had not even begun.
     if daemon.stop(70) not in (0, -signal.SIGTERM):
         come_back()

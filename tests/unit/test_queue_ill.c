@@ -455,6 +455,20 @@ test_rate_ends_with_reload(void **state)
 	conf_free(&fast);
 }
 
+/* Very high ones do not wrap to very low ones. */
+static void
+test_high_rate(void **state)
+{
+	struct spool_dest_rule rule = { .name = "a.example",
+		.bounds.rate = { 429497, 1000 } };
+
+	(void)state;
+	assert_int_equal(queue_rule_set(fq, &rule), ST_OK);
+	submit_many("a@a.example", 20);
+	fq_run_ms(60);
+	assert_int_equal(jobs_of("a.example"), 8);
+}
+
 /* ---- the clock ---- */
 
 /* Set back by years: what was to be tried later is tried. */
@@ -507,7 +521,8 @@ main(void)
 		T(test_many_destinations), T(test_many_recipients),
 		T(test_submits_bounded),
 		T(test_unreadable_for_a_while), T(test_job_too_large),
-		T(test_rate_ends_with_reload), T(test_clock_back),
+		T(test_rate_ends_with_reload), T(test_high_rate),
+		T(test_clock_back),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
