@@ -13,6 +13,7 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "smtpd-out/client/cert_report_tls.h"
@@ -34,7 +35,9 @@ struct tls {
 	uint8_t key[TLS_RESUME_KEY_BYTES];
 	bool offered;			/* a session, which was not taken yet */
 	bool up;
-	SSL_SESSION *fresh;		/* from before it was up */
+	int64_t proven_ms;		/* see tls_resume.h */
+	size_t chain_bytes;		/* once it is up */
+	SSL_SESSION *fresh;		/* from before that */
 	bool refused;
 	enum tls_failure watched;
 	char watched_text[TLS_ERROR_MAX];
@@ -81,6 +84,18 @@ tls_client_new(const struct conf *conf, char err[TLS_ERROR_MAX])
 	return client;
 }
 
+static void
+put_session(struct tls *tls, SSL_SESSION *session)
+{
+	struct tls_kept kept = { .session = session,
+		.proven_ms = tls->proven_ms };
+	const unsigned char *ticket;
+
+	SSL_SESSION_get0_ticket(session, &ticket, &kept.size_bytes);
+	kept.size_bytes += tls->chain_bytes;
+	tls_resume_put(tls->client->resume, tls->key, &kept);
+}
+
 /* From the library: a session that could be resumed; 1 when it is kept. */
 static int
 on_session(SSL *ssl, SSL_SESSION *session)
@@ -90,7 +105,7 @@ on_session(SSL *ssl, SSL_SESSION *session)
 	if (!tls->keyed)
 		return 0;
 	if (tls->up) {
-		tls_resume_put(tls->client->resume, tls->key, session);
+		put_session(tls, session);
 	} else {
 		SSL_SESSION_free(tls->fresh);
 		tls->fresh = session;
@@ -134,21 +149,19 @@ server_name(const struct tls_params *params)
 static bool
 offer_session(struct tls *tls, const char *name, int fd, bool full)
 {
-	SSL_SESSION *session;
-	bool ok;
+	struct tls_kept kept;
 
 	if (tls->client->resume == NULL)
 		return true;
 	tls->keyed = tls_resume_key(tls->demand, name, fd, tls->key);
 	if (!tls->keyed || full)
 		return true;
-	session = tls_resume_take(tls->client->resume, tls->key);
-	if (session == NULL)
+	if (!tls_resume_take(tls->client->resume, tls->key, &kept))
 		return true;
-	ok = SSL_set_session(tls->ssl, session) == 1;
-	tls->offered = ok;
-	SSL_SESSION_free(session);
-	return ok;
+	tls->offered = SSL_set_session(tls->ssl, kept.session) == 1;
+	tls->proven_ms = kept.proven_ms;
+	SSL_SESSION_free(kept.session);
+	return tls->offered;
 }
 
 struct tls *
@@ -183,7 +196,7 @@ tls_free(struct tls **tls)
 	if (*tls == NULL)
 		return;
 	if ((*tls)->offered)
-		tls_resume_drop((*tls)->client->resume, (*tls)->key);
+		tls_resume_refuse((*tls)->client->resume, (*tls)->key);
 	SSL_free((*tls)->ssl);
 	SSL_SESSION_free((*tls)->fresh);
 	ERR_clear_error();
@@ -248,18 +261,36 @@ result(struct tls *tls, int rc, int saved_errno)
 	}
 }
 
+static size_t
+chain_bytes(const struct tls *tls)
+{
+	STACK_OF(X509) *chain = SSL_get_peer_cert_chain(tls->ssl);
+	size_t sum = 0;
+	int len;
+
+	for (int i = 0; i < sk_X509_num(chain); i++)
+		if ((len = i2d_X509(sk_X509_value(chain, i), NULL)) > 0)
+			sum += (size_t)len;
+	return sum;
+}
+
 /* The handshake is done, and what was demanded is verified. */
 static void
 keep_session(struct tls *tls)
 {
-	bool again = SSL_session_reused(tls->ssl) && tls->fresh == NULL &&
-		SSL_version(tls->ssl) < TLS1_3_VERSION;
+	bool resumed = SSL_session_reused(tls->ssl) == 1;
 
 	tls->up = true;
-	if (again)		/* in TLS 1.2 it serves more than once */
+	if (!resumed)
+		tls->proven_ms = clock_mono_ms();
+	/* In TLS 1.2 it serves more than once. */
+	if (resumed && tls->fresh == NULL && SSL_version(tls->ssl) <
+	    TLS1_3_VERSION)
 		tls->fresh = SSL_get1_session(tls->ssl);
+	if (tls->keyed)
+		tls->chain_bytes = chain_bytes(tls);
 	if (tls->fresh != NULL && tls->keyed)
-		tls_resume_put(tls->client->resume, tls->key, tls->fresh);
+		put_session(tls, tls->fresh);
 	else
 		SSL_SESSION_free(tls->fresh);
 	tls->fresh = NULL;

@@ -1,5 +1,6 @@
 /*
- * Sessions by key, the latest first, and all by age.
+ * Sessions by key, the latest first, and all by age; and the keys under which
+ * peers have broken a resumption off.
  */
 #include "config.h"
 
@@ -19,23 +20,28 @@
 
 struct entry;
 
-struct place {			/* the sessions of one key */
+struct place {			/* what is known of one key */
 	uint8_t key[TLS_RESUME_KEY_BYTES];
 	TAILQ_HEAD(entry_list, entry) entries;	/* the oldest first */
 	size_t count;
+	TAILQ_ENTRY(place) by_age;	/* while it is refused */
+	bool refused;
+	int64_t refused_until_ms;
 };
 
 struct entry {
 	TAILQ_ENTRY(entry) in_place, by_age;
 	struct place *place;
-	SSL_SESSION *session;
+	struct tls_kept kept;
 	int64_t until_ms;		/* monotonic */
 };
 
 struct tls_resume {
 	struct table *places;
 	TAILQ_HEAD(, entry) all;	/* the oldest first */
-	size_t count;
+	size_t count, size_bytes;	/* of these */
+	TAILQ_HEAD(, place) refused;	/* the oldest first */
+	size_t refused_count;
 	int64_t lifetime_ms;
 };
 
@@ -46,37 +52,78 @@ tls_resume_new(int64_t lifetime_ms)
 
 	r->places = table_new();
 	TAILQ_INIT(&r->all);
+	TAILQ_INIT(&r->refused);
 	r->lifetime_ms = lifetime_ms;
 	return r;
 }
 
+static struct place *
+place_get(struct tls_resume *r, const uint8_t key[TLS_RESUME_KEY_BYTES])
+{
+	struct place *p = table_get(r->places, key, TLS_RESUME_KEY_BYTES);
+
+	if (p != NULL)
+		return p;
+	p = xcalloc(1, sizeof(*p));
+	memcpy(p->key, key, sizeof(p->key));
+	TAILQ_INIT(&p->entries);
+	table_put(r->places, p->key, sizeof(p->key), p);
+	return p;
+}
+
+static void
+place_drop_unused(struct tls_resume *r, struct place *p)
+{
+	if (p->count > 0 || p->refused)
+		return;
+	(void)table_remove(r->places, p->key, sizeof(p->key));
+	free(p);
+}
+
 /* The session goes to the caller. */
-static SSL_SESSION *
+static struct tls_kept
 unlink_entry(struct tls_resume *r, struct entry *e)
 {
-	SSL_SESSION *session = e->session;
+	struct tls_kept kept = e->kept;
 	struct place *p = e->place;
 
 	TAILQ_REMOVE(&r->all, e, by_age);
 	TAILQ_REMOVE(&p->entries, e, in_place);
 	r->count--;
-	if (--p->count == 0) {
-		(void)table_remove(r->places, p->key, sizeof(p->key));
-		free(p);
-	}
+	r->size_bytes -= kept.size_bytes;
+	p->count--;
+	place_drop_unused(r, p);
 	free(e);
-	return session;
+	return kept;
+}
+
+static void
+drop_entry(struct tls_resume *r, struct entry *e)
+{
+	SSL_SESSION_free(unlink_entry(r, e).session);
+}
+
+static void
+forgive(struct tls_resume *r, struct place *p)
+{
+	TAILQ_REMOVE(&r->refused, p, by_age);
+	r->refused_count--;
+	p->refused = false;
+	place_drop_unused(r, p);
 }
 
 void
 tls_resume_free(struct tls_resume **r)
 {
 	struct entry *e;
+	struct place *p;
 
 	if (*r == NULL)
 		return;
 	while ((e = TAILQ_FIRST(&(*r)->all)) != NULL)
-		SSL_SESSION_free(unlink_entry(*r, e));
+		drop_entry(*r, e);
+	while ((p = TAILQ_FIRST(&(*r)->refused)) != NULL)
+		forgive(*r, p);
 	table_free(&(*r)->places);
 	mem_free(r);
 }
@@ -223,70 +270,99 @@ tls_resume_key(const struct demand *d, const char *server_name, int fd,
 static bool
 is_usable(const struct entry *e)
 {
-	const SSL_SESSION *s = e->session;
-	X509 *leaf = SSL_SESSION_get0_peer(e->session);
+	const SSL_SESSION *s = e->kept.session;
+	X509 *leaf = SSL_SESSION_get0_peer(e->kept.session);
 
 	return clock_mono_ms() < e->until_ms &&
 		SSL_SESSION_is_resumable(s) == 1 && leaf != NULL &&
 		X509_cmp_current_time(X509_get0_notAfter(leaf)) > 0;
 }
 
-SSL_SESSION *
-tls_resume_take(struct tls_resume *r, const uint8_t key[TLS_RESUME_KEY_BYTES])
+bool
+tls_resume_take(struct tls_resume *r, const uint8_t key[TLS_RESUME_KEY_BYTES],
+	struct tls_kept *out)
 {
 	struct place *p;
 
-	while ((p = table_get(r->places, key, TLS_RESUME_KEY_BYTES)) != NULL) {
+	while ((p = table_get(r->places, key, TLS_RESUME_KEY_BYTES)) != NULL &&
+	    p->count > 0) {
 		struct entry *e = TAILQ_LAST(&p->entries, entry_list);
 		bool usable = is_usable(e);
-		SSL_SESSION *session = unlink_entry(r, e);
 
+		*out = unlink_entry(r, e);
 		if (usable)
-			return session;
-		SSL_SESSION_free(session);
+			return true;
+		SSL_SESSION_free(out->session);
 	}
-	return NULL;
+	return false;
 }
 
 static int64_t
-lifetime(const struct tls_resume *r, const SSL_SESSION *session)
+until_ms(const struct tls_resume *r, const struct tls_kept *kept)
 {
-	int64_t theirs_ms = (int64_t)SSL_SESSION_get_timeout(session) * 1000;
+	int64_t ours_ms = kept->proven_ms + r->lifetime_ms;
+	int64_t theirs_ms = clock_mono_ms() +
+		(int64_t)SSL_SESSION_get_timeout(kept->session) * 1000;
 
-	return theirs_ms < r->lifetime_ms ? theirs_ms : r->lifetime_ms;
+	return theirs_ms < ours_ms ? theirs_ms : ours_ms;
+}
+
+static bool
+is_refused(struct tls_resume *r, const uint8_t key[TLS_RESUME_KEY_BYTES])
+{
+	struct place *p = table_get(r->places, key, TLS_RESUME_KEY_BYTES);
+
+	if (p == NULL || !p->refused)
+		return false;
+	if (clock_mono_ms() < p->refused_until_ms)
+		return true;
+	forgive(r, p);
+	return false;
 }
 
 void
 tls_resume_put(struct tls_resume *r, const uint8_t key[TLS_RESUME_KEY_BYTES],
-	SSL_SESSION *session)
+	const struct tls_kept *kept)
 {
-	struct place *p = table_get(r->places, key, TLS_RESUME_KEY_BYTES);
-	struct entry *e = xcalloc(1, sizeof(*e));
+	struct place *p;
+	struct entry *e;
 
-	if (p == NULL) {
-		p = xcalloc(1, sizeof(*p));
-		memcpy(p->key, key, sizeof(p->key));
-		TAILQ_INIT(&p->entries);
-		table_put(r->places, p->key, sizeof(p->key), p);
+	if (kept->size_bytes > TLS_RESUME_ONE_BYTES || is_refused(r, key)) {
+		SSL_SESSION_free(kept->session);
+		return;
 	}
+	p = place_get(r, key);
+	e = xcalloc(1, sizeof(*e));
 	e->place = p;
-	e->session = session;
-	e->until_ms = clock_mono_ms() + lifetime(r, session);
+	e->kept = *kept;
+	e->until_ms = until_ms(r, kept);
 	TAILQ_INSERT_TAIL(&p->entries, e, in_place);
 	TAILQ_INSERT_TAIL(&r->all, e, by_age);
 	p->count++;
 	r->count++;
+	r->size_bytes += kept->size_bytes;
 	if (p->count > TLS_RESUME_EACH_MAX)
-		SSL_SESSION_free(unlink_entry(r, TAILQ_FIRST(&p->entries)));
-	else if (r->count > TLS_RESUME_MAX)
-		SSL_SESSION_free(unlink_entry(r, TAILQ_FIRST(&r->all)));
+		drop_entry(r, TAILQ_FIRST(&p->entries));
+	while (r->count > TLS_RESUME_MAX || r->size_bytes > TLS_RESUME_BYTES)
+		drop_entry(r, TAILQ_FIRST(&r->all));
 }
 
 void
-tls_resume_drop(struct tls_resume *r, const uint8_t key[TLS_RESUME_KEY_BYTES])
+tls_resume_refuse(struct tls_resume *r,
+	const uint8_t key[TLS_RESUME_KEY_BYTES])
 {
-	struct place *p;
+	struct place *p = place_get(r, key);
+	struct entry *e;
 
-	while ((p = table_get(r->places, key, TLS_RESUME_KEY_BYTES)) != NULL)
-		SSL_SESSION_free(unlink_entry(r, TAILQ_FIRST(&p->entries)));
+	if (p->refused)
+		TAILQ_REMOVE(&r->refused, p, by_age);
+	else
+		r->refused_count++;
+	p->refused = true;
+	p->refused_until_ms = clock_mono_ms() + r->lifetime_ms;
+	TAILQ_INSERT_TAIL(&r->refused, p, by_age);
+	while ((e = TAILQ_FIRST(&p->entries)) != NULL)
+		drop_entry(r, e);
+	if (r->refused_count > TLS_RESUME_MAX)
+		forgive(r, TAILQ_FIRST(&r->refused));
 }

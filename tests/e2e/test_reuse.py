@@ -429,8 +429,43 @@ def _():
         tap.equal(Allergic.broken, 1, "handshakes broken off")
         tap.equal([(s.tls_active, len(s.messages)) for s in hub.sessions],
                   [(False, 0), (True, 1)], "connections")
+        # It gave a session again, which is not offered.
+        tap.equal(resumed(to), (tls, False), "the next")
+        tap.equal(Allergic.broken, 1, "handshakes broken off")
     hub.session = hub.kind = Tls
-    daemon.configure(timeout={"idle": "4s"})
+
+
+class Mute(Tls):
+    """TLS from the first byte; does not greet who resumes."""
+    mute = 0
+
+    def on_connect(self):
+        self.start_tls()
+        if self.resumed:
+            Mute.mute += 1
+            self.close()
+        super().on_connect()
+
+
+@t.test("... nor is the host down that does not greet after it")
+def _():
+    daemon.configure(text='destination "u1.test" { relay = '
+                     '"smtps://mx.hub.test:25" }\n')
+    daemon.reload()
+    time.sleep(0.5)
+    hub.session = hub.kind = Mute
+    tap.equal(resumed("a@u1.test")[1], False, "first")
+    fresh(hub)
+    tap.equal(sent("a@u1.test")["attempt"], "1", "attempt")
+    tap.equal([(Mute.mute, len(s.messages)) for s in hub.sessions],
+              [(1, 0), (1, 1)], "connections")
+    tap.equal(daemon.events("host-down"), [], "hosts that are down")
+    hub.session = hub.kind = Tls
+    daemon.configure(timeout={"idle": "4s"}, text="")
+    daemon.reload()
+    time.sleep(0.5)
+    fresh(hub)
+    sent("a@u1.test")			# as check sees it, too
 
 
 @t.test("messages and age of a connection are limits")

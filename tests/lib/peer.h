@@ -13,7 +13,7 @@
 #include "base/buf.h"
 #include "tests/lib/cert.h"
 
-#define PEER_STEPS_MAX 64
+#define PEER_STEPS_MAX 96
 #define PEER_BODY_MAX (64U * 1024 * 1024)
 
 struct peer;

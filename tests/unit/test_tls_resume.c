@@ -17,6 +17,7 @@
 #include <cmocka.h>
 #include <openssl/ssl.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "smtpd-out/client/tls.h"
 #include "smtpd-out/client/tls_resume.h"
@@ -44,6 +45,7 @@ enum record {
 	EE_BOTH,	/* 3 1 1 and 3 0 1 */
 	EE_TURNED,	/* the same, in another order */
 	TA_KEY,		/* 2 1 1 */
+	PKIX_KEY,	/* 1 1 1 */
 	WRONG		/* 3 1 1 of another key */
 };
 
@@ -70,6 +72,8 @@ add_records(struct demand *d, const struct cert *c, enum record record)
 {
 	if (record == TA_KEY)
 		add_tlsa(d, c, 2, 1, false);
+	if (record == PKIX_KEY)
+		add_tlsa(d, c, 1, 1, false);
 	if (record == EE_CERT || record == EE_TURNED)
 		add_tlsa(d, c, 3, 0, false);
 	if (record == EE_KEY || record == EE_BOTH || record == EE_TURNED ||
@@ -172,7 +176,8 @@ run_pair(const struct pair *p, int max_version, int64_t lifetime_ms)
 	assert_int_equal(c.tls_failed, p->what == REFUSED);
 	if (p->what != REFUSED) {
 		assert_int_equal(c.info.proof.by_key, p->second.level ==
-			DEMAND_DANE && p->second.record != TA_KEY);
+			DEMAND_DANE && p->second.record != TA_KEY &&
+			p->second.record != PKIX_KEY);
 		assert_int_equal(c.info.proof.names != 0, p->second.level ==
 			DEMAND_DANE || p->second.level == DEMAND_PKIX);
 	}
@@ -195,6 +200,7 @@ static const struct pair pairs[] = {
 	{ "dane, turned around", DANE(EE_BOTH), DANE(EE_TURNED), RESUMES,
 	    false },
 	{ "dane 2 1 1", DANE(TA_KEY), DANE(TA_KEY), RESUMES, true },
+	{ "dane 1 1 1", DANE(PKIX_KEY), DANE(PKIX_KEY), RESUMES, true },
 	{ "pkix", { DEMAND_PKIX, 0, NULL }, { DEMAND_PKIX, 0, NULL }, RESUMES,
 	    true },
 
@@ -294,6 +300,104 @@ test_broken_off(void **state)
 	peer_free(&peer);
 }
 
+/* ---- several connections in turn ---- */
+
+struct chain {
+	const struct peer_step *steps;
+	struct cert_spec spec;
+	const int *minutes;		/* when they are made */
+	size_t count;
+	size_t broken;			/* of these */
+};
+
+static void
+run_chain(const struct chain *ch)
+{
+	static const struct kind may = { DEMAND_MAY, 0, NULL };
+	struct peer *peer = peer_start_cert(AF_INET, ch->steps, &ch->spec);
+	struct demand *d = make_demand(&may, peer_cert(peer));
+	int64_t begin_ms = clock_wall_ms();
+	char err[TLS_ERROR_MAX];
+	struct tls_client *tls;
+	size_t broken = 0;
+	const char *failure;
+	struct client c;
+
+	client_init(&c);
+	tls = tls_client_new(&c.conf, err);
+	tls_client_resume(tls, HOUR_MS);
+	for (size_t i = 0; i < ch->count; i++) {
+		clock_test_set(begin_ms + ch->minutes[i] * 60000);
+		deliver(&c, tls, peer, d);
+		broken += c.resuming;
+		assert_int_equal(c.done, !c.resuming);
+	}
+	clock_test_real();
+	failure = peer_join(peer);
+	if (failure != NULL)
+		fail_msg("%x: %s", (unsigned)ch->spec.max_version, failure);
+	assert_int_equal(broken, ch->broken);
+	tls_client_free(&tls);
+	demand_free(&d);
+	peer_free(&peer);
+}
+
+/* However often a session is renewed: at last the certificate is asked for
+ * (RFC 8446 4.6.1). */
+static void
+test_renewed(void **state)
+{
+	static const struct peer_step steps[] = { ASK, TLS, DELIVER, AGAIN,
+		ASK, RESUMED, DELIVER, AGAIN, ASK, TLS, DELIVER, END };
+	static const int minutes[] = { 0, 40, 80 };
+	struct chain ch = { steps, { .san = "DNS:mx.example" }, minutes,
+		COUNT(minutes), 0 };
+
+	(void)state;
+	run_chain(&ch);
+	ch.spec.max_version = TLS_1_2;
+	run_chain(&ch);
+}
+
+/* A host that breaks resumptions off does so once, not with each session that
+ * it gives us. */
+static void
+test_breaks_off(void **state)
+{
+	static const struct peer_step steps[] = { ASK, TLS, DELIVER, AGAIN,
+		ASK, { PEER_TAKE, NULL, 100 }, { PEER_CUT, NULL, 0 }, AGAIN,
+		ASK, TLS, DELIVER, AGAIN, ASK, TLS, DELIVER, END };
+	static const int minutes[] = { 0, 1, 2, 3 };
+	struct chain ch = { steps, { .san = "DNS:mx.example" }, minutes,
+		COUNT(minutes), 1 };
+
+	(void)state;
+	run_chain(&ch);
+	ch.spec.max_version = TLS_1_2;
+	run_chain(&ch);
+}
+
+/* What is read of a certificate takes fifty times its size. */
+static void
+test_large_certificate(void **state)
+{
+	static const struct peer_step steps[] = { ASK, TLS, DELIVER, AGAIN,
+		ASK, TLS, DELIVER, END };
+	static const int minutes[] = { 0, 1 };
+	static char san[3 * TLS_RESUME_ONE_BYTES];
+	struct chain ch = { steps, { .san = san }, minutes, COUNT(minutes),
+		0 };
+	size_t len;
+
+	(void)state;
+	strcpy(san, "DNS:mx.example");
+	for (len = strlen(san); len < sizeof(san) - 20; len = strlen(san))
+		strcpy(san + len, ",DNS:a.example");
+	run_chain(&ch);
+	ch.spec.max_version = TLS_1_2;
+	run_chain(&ch);
+}
+
 /* ---- a session that should never have been offered ---- */
 
 /* Both ends in one thread. */
@@ -379,7 +483,7 @@ test_verified_again(void **state)
 	static const struct kind good = DANE(EE_KEY);
 	static const struct kind known = { DEMAND_FINGERPRINT, 0, NULL };
 	static const struct kind bad[] = { DANE(WRONG), DANE(TA_KEY),
-		{ DEMAND_PKIX, 0, NULL } };
+		DANE(PKIX_KEY), { DEMAND_PKIX, 0, NULL } };
 
 	(void)state;
 	for (int version = 0; version <= TLS_1_2; version += TLS_1_2) {
@@ -392,6 +496,105 @@ test_verified_again(void **state)
 
 /* ---- the store ---- */
 
+static bool
+take(struct tls_resume *r, unsigned number)
+{
+	uint8_t key[TLS_RESUME_KEY_BYTES] = { 0 };
+	struct tls_kept kept;
+
+	memcpy(key, &number, sizeof(number));
+	if (!tls_resume_take(r, key, &kept))
+		return false;
+	SSL_SESSION_free(kept.session);
+	return true;
+}
+
+static void
+put(struct tls_resume *r, unsigned number, SSL_SESSION *s, size_t bytes)
+{
+	const struct tls_kept kept = { s, clock_mono_ms(), bytes };
+	uint8_t key[TLS_RESUME_KEY_BYTES] = { 0 };
+
+	memcpy(key, &number, sizeof(number));
+	assert_int_equal(SSL_SESSION_up_ref(s), 1);
+	tls_resume_put(r, key, &kept);
+}
+
+static void
+refuse(struct tls_resume *r, unsigned number)
+{
+	uint8_t key[TLS_RESUME_KEY_BYTES] = { 0 };
+
+	memcpy(key, &number, sizeof(number));
+	tls_resume_refuse(r, key);
+}
+
+/* How many of the keys from 0 have a session still, the last ones. */
+static unsigned
+take_last(struct tls_resume *r, unsigned count)
+{
+	unsigned found = 0;
+
+	for (unsigned i = 0; i < count; i++) {
+		bool taken = take(r, i);
+
+		assert_true(taken || found == 0);
+		found += taken;
+	}
+	return found;
+}
+
+static void
+check_bounds(struct tls_resume *r, SSL_SESSION *s)
+{
+	unsigned found = 0;
+
+	for (int i = 0; i < TLS_RESUME_EACH_MAX + 3; i++)
+		put(r, 7, s, 100);
+	while (take(r, 7))
+		found++;
+	assert_int_equal(found, TLS_RESUME_EACH_MAX);
+	for (unsigned i = 0; i < TLS_RESUME_MAX + 10; i++)
+		put(r, i, s, 100);
+	assert_int_equal(take_last(r, TLS_RESUME_MAX + 10), TLS_RESUME_MAX);
+	for (unsigned i = 0; i < TLS_RESUME_MAX; i++)
+		put(r, i, s, TLS_RESUME_ONE_BYTES);
+	assert_int_equal(take_last(r, TLS_RESUME_MAX),
+		TLS_RESUME_BYTES / TLS_RESUME_ONE_BYTES);
+	put(r, 7, s, TLS_RESUME_ONE_BYTES + 1);
+	assert_false(take(r, 7));
+}
+
+/* What was there goes, what comes is not kept, until the time is up. */
+static void
+check_refusals(struct tls_resume *r, SSL_SESSION *s)
+{
+	int64_t now_ms = clock_wall_ms();
+
+	clock_test_set(now_ms);
+	put(r, 7, s, 100);
+	put(r, 8, s, 100);
+	refuse(r, 7);
+	assert_false(take(r, 7));
+	clock_test_set(now_ms + HOUR_MS / 2);
+	refuse(r, 7);
+	clock_test_set(now_ms + HOUR_MS);
+	put(r, 7, s, 100);
+	assert_false(take(r, 7));
+	clock_test_set(now_ms + HOUR_MS + HOUR_MS / 2);
+	put(r, 7, s, 100);
+	assert_true(take(r, 7));
+	assert_false(take(r, 8));	/* too old */
+	/* The oldest are forgotten. */
+	for (unsigned i = 0; i < TLS_RESUME_MAX + 10; i++)
+		refuse(r, i);
+	for (unsigned i = 0; i < TLS_RESUME_MAX + 10; i++) {
+		put(r, i, s, 100);
+		assert_int_equal(take(r, i), i < 10);
+	}
+	clock_test_real();
+}
+
 static void
 test_bounds(void **state)
 {
@@ -401,47 +604,22 @@ test_bounds(void **state)
 		.max_version = TLS_1_2 };
 	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
 	struct tls_resume *r = tls_resume_new(HOUR_MS);
-	uint8_t key[TLS_RESUME_KEY_BYTES] = { 0 };
+	SSL_SESSION *s, *over;
 	struct cert cert, expired;
-	SSL_SESSION *s;
-	size_t found = 0;
 
 	(void)state;
 	cert_make(&cert, &spec);
 	cert_make(&expired, &old);
 	s = unverified_session(ctx, &cert);
-	/* of one key */
-	for (int i = 0; i < TLS_RESUME_EACH_MAX + 3; i++) {
-		assert_int_equal(SSL_SESSION_up_ref(s), 1);
-		tls_resume_put(r, key, s);
-	}
-	for (SSL_SESSION *t; (t = tls_resume_take(r, key)) != NULL; found++)
-		SSL_SESSION_free(t);
-	assert_int_equal(found, TLS_RESUME_EACH_MAX);
-	/* in all: the oldest went */
-	for (unsigned i = 0; i < TLS_RESUME_MAX + 10; i++) {
-		memcpy(key, &i, sizeof(i));
-		assert_int_equal(SSL_SESSION_up_ref(s), 1);
-		tls_resume_put(r, key, s);
-	}
-	found = 0;
-	for (unsigned i = 0; i < TLS_RESUME_MAX + 10; i++) {
-		SSL_SESSION *t;
-
-		memcpy(key, &i, sizeof(i));
-		t = tls_resume_take(r, key);
-		assert_int_equal(t != NULL, i >= 10);
-		found += t != NULL;
-		SSL_SESSION_free(t);
-	}
-	assert_int_equal(found, TLS_RESUME_MAX);
-	/* dropped, and with a certificate that is over */
-	tls_resume_put(r, key, s);
-	tls_resume_drop(r, key);
-	assert_null(tls_resume_take(r, key));
-	tls_resume_put(r, key, unverified_session(ctx, &expired));
-	assert_null(tls_resume_take(r, key));
+	over = unverified_session(ctx, &expired);
+	check_bounds(r, s);
+	check_refusals(r, s);
+	put(r, 600, over, 100);
+	assert_false(take(r, 600));
+	put(r, 600, s, 100);
 	tls_resume_free(&r);
+	SSL_SESSION_free(s);
+	SSL_SESSION_free(over);
 	cert_clear(&cert);
 	cert_clear(&expired);
 	SSL_CTX_free(ctx);
@@ -455,6 +633,9 @@ main(void)
 		cmocka_unit_test(test_off),
 		cmocka_unit_test(test_lifetime),
 		cmocka_unit_test(test_broken_off),
+		cmocka_unit_test(test_renewed),
+		cmocka_unit_test(test_breaks_off),
+		cmocka_unit_test(test_large_certificate),
 		cmocka_unit_test(test_verified_again),
 		cmocka_unit_test(test_bounds),
 	};
