@@ -15,6 +15,7 @@ import threading
 import time
 
 import common		# noqa: F401
+import lab_check
 import lab_mta
 import lab_ns
 import lab_world
@@ -43,6 +44,7 @@ daemon = world.daemon(limit={"destination-sessions": SESSIONS,
                              "sessions-per-client": 1000},
                       retry={"first": "1s", "max": "1s"})
 t = tap.Tap(on_fail=world.explain)
+lab_check.Check(daemon, "").follow(t)
 rng = random.Random(int(os.environ.get("CRASH_SEED", time.time_ns())))
 lock = threading.Lock()
 acknowledged, attempted = set(), set()

@@ -138,6 +138,7 @@ daemon = lab_daemon.Daemon(net, lab_daemon.program(), text=RULES,
 daemon.start()
 check = lab_check.Check(daemon, SENDER)
 t = tap.Tap(on_fail=daemon.explain)
+lab_check.Check(daemon, "").follow(t)
 
 
 def deliver(domain, status="sent", **want):

@@ -49,6 +49,8 @@ world = lab_world.World(exim=True, users=[
 net, postfix = world.net, world.postfix
 daemon = world.daemon()
 t = tap.Tap(on_fail=world.explain)
+# Which host takes it depends on the size of the message.
+lab_check.Check(daemon, "").follow(t, but=("twosize.test",))
 
 
 def deliver(to, status="sent", seconds=15):

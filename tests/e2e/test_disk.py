@@ -8,6 +8,7 @@ import subprocess
 import time
 
 import common		# noqa: F401
+import lab_check
 import lab_peer
 import lab_world
 import tap
@@ -24,6 +25,7 @@ user = pwd.getpwnam("smtpd-out")
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m,uid=%d,mode=700"
                 % user.pw_uid, "tmpfs", SPOOL], check=True)
 t = tap.Tap(on_fail=world.explain)
+lab_check.Check(daemon, "").follow(t)
 
 
 class Later(lab_peer.Session):

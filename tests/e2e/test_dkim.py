@@ -8,6 +8,7 @@ import pwd
 import subprocess
 
 import common		# noqa: F401
+import lab_check
 import lab_world
 import tap
 from lab_world import SENDER
@@ -34,6 +35,7 @@ daemon = world.daemon(
           "sign-notices": "yes"},
     retry={"first": "1s", "max": "2s", "expire": "1h"})
 t = tap.Tap(on_fail=world.explain)
+lab_check.Check(daemon, "").follow(t)
 
 
 def next_notice():

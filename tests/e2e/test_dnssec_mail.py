@@ -27,6 +27,7 @@ daemon = world.daemon(retry=RETRY, resolver=FAST)
 peer = lab_peer.Peer(net, PEER4)
 unbound = net.dns.servers["unbound"]
 t = tap.Tap(on_fail=world.explain)
+lab_check.Check(daemon, "").follow(t)
 
 
 def check(name, kind, config=None):

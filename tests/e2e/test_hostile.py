@@ -194,6 +194,7 @@ SHORT = {k: "2s" for k in ("banner", "command", "mail", "rcpt", "data",
 daemon = world.daemon(timeout=dict(SHORT, quit="500ms"),
                       retry={"first": "1h", "max": "1h"})
 t = tap.Tap(on_fail=world.explain)
+lab_check.Check(daemon, "").follow(t)
 peers = {name: lab_peer.Peer(net, ADDRESS[name], FAULTS[name][0])
          for name in NAMES}
 ids = {}

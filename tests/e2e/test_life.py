@@ -8,6 +8,7 @@ import subprocess
 import time
 
 import common		# noqa: F401
+import lab_check
 import lab_ns
 import lab_peer
 import lab_world
@@ -21,6 +22,7 @@ world = lab_world.World(domains={
 net = world.net
 daemon = world.daemon()
 t = tap.Tap(on_fail=world.explain)
+lab_check.Check(daemon, "").follow(t)
 peer = lab_peer.Peer(net, PEER4)
 
 

@@ -10,6 +10,7 @@ import time
 
 import common		# noqa: F401
 import lab
+import lab_check
 import lab_daemon
 import lab_mta
 import lab_ns
@@ -145,6 +146,10 @@ destination "slowly.test" { rate = "1/20s" }
 daemon = lab_daemon.Daemon(net, lab_daemon.program(), text=RULES, **BASE)
 daemon.start()
 t = tap.Tap(on_fail=daemon.explain)
+# Of hosts that are all alike, two; who turns away some lets in others.
+lab_check.Check(daemon, "").follow(t, but={"few.test"} | {
+    "%s%d%s.test" % (a, n, z) for n in range(2, 1000)
+    for a, z in (("d", ".sink"), ("hung", ""))})
 
 
 def flood(count, *recipients):

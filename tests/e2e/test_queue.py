@@ -4,6 +4,7 @@
 import json
 
 import common		# noqa: F401
+import lab_check
 import lab_peer
 import lab_world
 import tap
@@ -18,6 +19,7 @@ world = lab_world.World(domains={
 daemon = world.daemon(retry={"first": "1h", "max": "1h"},
                       timeout={"connect": "300ms"})
 t = tap.Tap(on_fail=world.explain)
+lab_check.Check(daemon, "").follow(t)
 
 
 # Mail that comes while its destination is down waits without an attempt, so

@@ -44,6 +44,7 @@ daemon = world.daemon(**{"remember-tls": "require", "text":
                          'destination "rule.test" '
                          '{ tls = may override = yes }\n'})
 t = tap.Tap(on_fail=world.explain)
+lab_check.Check(daemon, "").follow(t)
 
 
 def remembered():

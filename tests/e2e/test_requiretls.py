@@ -117,6 +117,7 @@ daemon.configure(listen={
                                     "key": "/nonexistent/key"}})
 daemon.start()
 t = tap.Tap(on_fail=daemon.explain)
+lab_check.Check(daemon, "").follow(t, not_after=("asks for more",))
 TEXT = "From: <%s>\nTo: <%s>\nSubject: s\n%s\nthe secret\n"
 
 

@@ -8,6 +8,7 @@ import threading
 import time
 
 import common		# noqa: F401
+import lab_check
 import lab_peer
 import lab_world
 import tap
@@ -20,6 +21,7 @@ world = lab_world.World(domains={
     "quick.test": ["@ MX 10 mx", "mx A " + QUICK4]})
 daemon = world.daemon(retry={"first": "1h", "max": "1h"})
 t = tap.Tap(on_fail=world.explain)
+lab_check.Check(daemon, "").follow(t)
 quick = lab_peer.Peer(world.net, QUICK4)
 
 

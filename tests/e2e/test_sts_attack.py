@@ -388,6 +388,7 @@ daemon = lab_daemon.Daemon(
         "fetch-timeout": "10s", "allow-private-addresses": True}})
 daemon.start()
 t = tap.Tap(on_fail=daemon.explain)
+lab_check.Check(daemon, "").follow(t)
 seen = {}		# (mode, attack): (delivery line, sessions)
 
 

@@ -300,6 +300,8 @@ def _():
     tap.true(b"EHLO" in read and b"MAIL" not in read, "what he read")
     for k in KINDS:
         tap.equal(failure_of("old-%s.test" % k), WANT[k], "result_type " + k)
+    tap.equal(lab_check.Check(daemon, SENDER).same_all(
+        ["old-%s.test" % k for k in KINDS]), len(KINDS), "check agrees")
 
 
 @t.test("... while mail to a domain without a policy shows that he is real")

@@ -78,6 +78,7 @@ daemon = new_daemon("daemon", lab_daemon.PORT, **{
 narrow = new_daemon("narrow", lab_daemon.PORT + 1, **{"max-fetches": 1})
 daemon.start()
 t = tap.Tap(on_fail=daemon.explain)
+lab_check.Check(daemon, "").follow(t)
 
 
 def submit(name, d):

@@ -8,6 +8,7 @@ import subprocess
 import time
 
 import common		# noqa: F401
+import lab_check
 import lab_peer
 import lab_world
 import tap
@@ -28,6 +29,7 @@ daemon.configure(listen={
                              "bare-newline": "normalise"},
     "unix:%s/lmtp" % daemon.dir: {"protocol": "lmtp"}})
 t = tap.Tap(on_fail=world.explain)
+lab_check.Check(daemon, "").follow(t)
 peer = lab_peer.Peer(world.net, PEER4)
 HEAD = b"From: <alice@sender.test>\nSubject: s\n\n"
 

@@ -164,6 +164,7 @@ daemon = lab_daemon.Daemon(
                                   "allow-private-addresses": True}})
 daemon.start()
 t = tap.Tap(on_fail=daemon.explain)
+lab_check.Check(daemon, "").follow(t, not_after=("our own resolver",))
 
 
 def report(*command, status=0):

@@ -3,6 +3,7 @@
 	check = lab_check.Check(daemon, "alice@sender.test")
 	check.json("good.test")["verdict"]	# check.code: its exit code
 	check.agree("good.test")		# mail is sent to ann@good.test
+	check.follow(t)				# compares after each test
 """
 
 import json
@@ -69,7 +70,8 @@ class Check:
         where = "of %s (check: %s)" % (domain, found["reason"])
         status = verdict if verdict in ("deferred", "bounced") else "sent"
         # What comes after the second EHLO check cannot know.
-        beyond = line["stage"] in ("mail", "rcpt", "data", "eom")
+        beyond = line["stage"] in ("mail", "rcpt", "data", "eom") and \
+            line["status"] != status
         tap.equal("sent" if beyond else line["status"], status,
                   "status= " + where)
         if status == "sent":
@@ -85,13 +87,18 @@ class Check:
         """The same for the last delivery of each (of all), with one run of
         check; messages that ask for more or less themselves, and those that
         are too old, do not count."""
+        return self.compare(self.daemon.deliveries(), domains, but)
+
+    def compare(self, deliveries, domains=None, but=()):
         lines = {}
-        for line in self.daemon.deliveries():
+        for line in deliveries:
             name = line["destination"]
             if name not in but and (domains is None or name in domains) and \
                     line["why"] not in ("requiretls", "tls-required-no") \
                     and line["stage"] != "queue":
                 lines[name] = line
+        if not lines:
+            return 0
         done = self.run("--json", "--auth", "-",
                         stdin="".join(d + "\n" for d in lines).encode())
         documents = [json.loads(x) for x in done.stdout.splitlines()]
@@ -99,6 +106,25 @@ class Check:
         for found in documents:
             self.same(found["domain"], lines[found["domain"]], found)
         return len(lines)
+
+    def follow(self, t, but=(), not_after=()):
+        """After each test that passed, check must say of every destination
+        what its last delivery of that test did.  but: domains where it cannot
+        know; not_after: words of the names of tests that leave behind another
+        world than the one they delivered in."""
+        seen = 0
+
+        def after(name):
+            nonlocal seen
+            if self.daemon.process is None or self.daemon.process.poll() \
+                    is not None:
+                return
+            found = self.daemon.deliveries()
+            new, seen = found[seen:], len(found)
+            if not any(word in name for word in not_after):
+                self.compare(new, but=but)
+
+        t.after.append(after)
 
     def agree(self, domain, seconds=20):
         """Checks, then sends mail to ann@DOMAIN; both must say the same."""

@@ -52,6 +52,7 @@ def match(pattern, text, message):
 class Tap:
     def __init__(self, on_fail=None):
         self.tests = []
+        self.after = []		# called with the name of a test that passed
         self.on_fail = on_fail
         self.failed = 0
 
@@ -69,6 +70,8 @@ class Tap:
         started = time.monotonic()
         try:
             function()
+            for after in self.after:
+                after(name)
             verdict, why, extra = "ok", None, ""
         except Skip as e:
             verdict, why, extra = "ok", None, " # SKIP %s" % e
