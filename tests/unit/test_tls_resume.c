@@ -342,6 +342,48 @@ run_chain(const struct chain *ch)
 	peer_free(&peer);
 }
 
+/* What is only watched (MTA-STS in testing mode) is watched again, too. */
+static void
+watch(const char *name, int max_version, enum tls_failure expected)
+{
+	static const struct kind may = { DEMAND_MAY, 0, NULL };
+	const struct cert_spec spec = { .san = "DNS:mx.example",
+		.by_ca = true, .max_version = max_version };
+	struct peer *peer = peer_start_cert(AF_INET, resumes, &spec);
+	struct demand *d = make_demand(&may, peer_cert(peer));
+	char err[TLS_ERROR_MAX];
+	struct tls_client *tls;
+	struct client c;
+	struct conf conf;
+
+	client_init(&c);
+	conf = c.conf;
+	conf.ca_file = d->ca_file;
+	tls = tls_client_new(&conf, err);
+	tls_client_resume(tls, HOUR_MS);
+	d->watch = DEMAND_WATCH_HOST;
+	d->watch_name = xstrdup(name);
+	for (int i = 0; i < 2; i++) {
+		deliver(&c, tls, peer, d);
+		assert_int_equal(c.done, 1);
+		assert_int_equal(c.info.watched, expected);
+	}
+	assert_null(peer_join(peer));
+	tls_client_free(&tls);
+	demand_free(&d);
+	peer_free(&peer);
+}
+
+static void
+test_watched(void **state)
+{
+	(void)state;
+	for (int version = 0; version <= TLS_1_2; version += TLS_1_2) {
+		watch("mx.example", version, TLS_FAILURE_NONE);
+		watch("d.example", version, TLS_FAILURE_HOST_MISMATCH);
+	}
+}
+
 /* However often a session is renewed: at last the certificate is asked for
  * (RFC 8446 4.6.1). */
 static void
@@ -633,6 +675,7 @@ main(void)
 		cmocka_unit_test(test_off),
 		cmocka_unit_test(test_lifetime),
 		cmocka_unit_test(test_broken_off),
+		cmocka_unit_test(test_watched),
 		cmocka_unit_test(test_renewed),
 		cmocka_unit_test(test_breaks_off),
 		cmocka_unit_test(test_large_certificate),
