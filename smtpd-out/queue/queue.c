@@ -70,10 +70,12 @@ results_apply(struct queue *q, unsigned max)
 	enum status st;
 
 	q->batch_results = 0;
+	q->batch_rcpts = 0;
 	TAILQ_FOREACH(op, &q->results, link) {
-		if (q->batch_results == max)
+		if (q->batch_rcpts >= max)
 			break;
 		q->batch_results++;
+		q->batch_rcpts += op->count > 0 ? op->count : 1;
 		st = result_apply(q, op);
 		if (st != ST_OK)
 			return st;
@@ -160,9 +162,10 @@ apply_all(struct queue *q, void *arg)
 
 	q->batch_submits = 0;
 	TAILQ_FOREACH(op, &q->submits, link) {
-		if (st != ST_OK || q->batch_results + q->batch_submits >= *max)
+		if (st != ST_OK || q->batch_rcpts >= *max)
 			break;
 		q->batch_submits++;
+		q->batch_rcpts += op->env->rcpt_count;
 		st = submit_apply(q, op);
 	}
 	if (st == ST_OK)
@@ -339,12 +342,10 @@ commit_singly(struct queue *q)
 static void
 batch_done(struct queue *q)
 {
-	unsigned count = q->batch_results + q->batch_submits;
-
 	results_done(q);
 	for (; q->batch_submits > 0; q->batch_submits--)
 		submit_done(q, TAILQ_FIRST(&q->submits));
-	slice_end(&q->batch, count);
+	slice_end(&q->batch, (unsigned)q->batch_rcpts);
 	if (!TAILQ_EMPTY(&q->results) || !TAILQ_EMPTY(&q->submits))
 		queue_schedule_commit(q);
 }

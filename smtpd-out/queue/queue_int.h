@@ -97,8 +97,9 @@ struct queue {
 	struct result_list aside;	/* those that cannot be stored */
 	size_t ill_count;		/* deliveries that had such ones */
 	/* How many of them are in a transaction, and in the last one. */
-	struct slice batch;
+	struct slice batch;		/* in recipients */
 	unsigned batch_submits, batch_results;
+	size_t batch_rcpts;
 	TAILQ_HEAD(, remember_op) remembers;
 	size_t remember_count;
 	struct event *remember_ev;

@@ -340,6 +340,31 @@ test_many_destinations(void **state)
 	assert_int_equal(fq_open_jobs(), 220);
 }
 
+/* Messages with very many recipients do not go into one transaction that holds
+ * up the loop. */
+static void
+test_commit_in_parts(void **state)
+{
+	uint64_t before;
+	char rcpt[64];
+
+	(void)state;
+	before = fq_stats().commits;
+	for (unsigned i = 0; i < 10; i++) {
+		struct envelope *env = envelope_new("s@x.example");
+
+		for (unsigned n = 0; n < 1000; n++) {
+			(void)snprintf(rcpt, sizeof(rcpt), "a@m%u.example", n);
+			(void)envelope_add_rcpt(env, rcpt, rcpt + 2);
+		}
+		fq_submit_env(env, "x\r\n");
+	}
+	for (unsigned i = 0; i < 4; i++)
+		fq_turn();
+	assert_int_equal(fq_spool_stats().messages, 10);
+	assert_true(fq_stats().commits - before >= 5);
+}
+
 /* An inject that sends without waiting fills no memory and no directory. */
 static void
 test_submits_bounded(void **state)
@@ -519,7 +544,7 @@ main(void)
 		T(test_damaged_rule), T(test_many_expire),
 		T(test_many_resume), T(test_many_bytes),
 		T(test_many_destinations), T(test_many_recipients),
-		T(test_submits_bounded),
+		T(test_commit_in_parts), T(test_submits_bounded),
 		T(test_unreadable_for_a_while), T(test_job_too_large),
 		T(test_rate_ends_with_reload), T(test_high_rate),
 		T(test_clock_back),
