@@ -168,10 +168,10 @@ static const char *const stmt_sql[STMT_COUNT] = {
 		"attempts = attempts + ?3, retry = retry | ?3, "
 		"delay_noticed = delay_noticed | ?4, "
 		"text = coalesce(?5, text) WHERE id = ?1",
-	[STMT_REWIND] = "UPDATE delivery SET next_ms = ?4, "
-		"expires_ms = min(expires_ms, ?5) WHERE id IN (SELECT id "
-		"FROM delivery INDEXED BY delivery_lane WHERE held = 0 AND "
-		"destination = ?1 AND retry = ?2 AND next_ms > ?3 LIMIT ?6)",
+	[STMT_REWIND] = "UPDATE delivery SET next_ms = ?4 WHERE id IN "
+		"(SELECT id FROM delivery INDEXED BY delivery_lane WHERE "
+		"held = 0 AND destination = ?1 AND retry = ?2 AND "
+		"next_ms > ?3 LIMIT ?5)",
 	[STMT_FLUSH] = "UPDATE delivery SET next_ms = ?2 WHERE id = ?1",
 	[STMT_SET_HELD] = "UPDATE delivery SET held = ?2 WHERE id = ?1",
 	[STMT_SET_FLAGS] = "UPDATE message SET flags = (flags & ~?2) | ?3 "

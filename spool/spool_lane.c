@@ -413,7 +413,6 @@ rewind_one(struct spool *s, const char *name, enum spool_class class,
 	query_int(&q, class);
 	query_int(&q, to->limit_ms);
 	query_int(&q, to->now_ms);
-	query_int(&q, to->expires_ms);
 	query_int(&q, SPOOL_REWIND_MAX);
 	spool_touch(s, name, 0, 0);
 	return query_run(&q);

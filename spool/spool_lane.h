@@ -56,10 +56,11 @@ enum status spool_waiting(struct spool *, const char *after,
 
 /* Destinations that are due after limit_ms, later than anything can be unless
  * the clock was set back: some SPOOL_REWIND_MAX of their deliveries are due at
- * now_ms and expire at expires_ms at the latest.  In a transaction. */
+ * now_ms.  They expire when they did: the clock may be wrong now, not then.  In
+ * a transaction. */
 #define SPOOL_REWIND_MAX 256
 struct spool_rewind {
-	int64_t limit_ms, now_ms, expires_ms;
+	int64_t limit_ms, now_ms;
 };
 enum status spool_rewind(struct spool *, const struct spool_rewind *,
 	bool *found_out) MUST_CHECK;

@@ -189,8 +189,7 @@ clock_rewind(struct queue *q)
 {
 	int64_t now_ms = clock_wall_ms(), max_ms = q->conf->retry.max_ms;
 	int64_t next_ms = INT64_MAX;
-	struct rewind r = { .to = { .now_ms = now_ms,
-		.expires_ms = now_ms + q->conf->retry.expire_ms } };
+	struct rewind r = { .to = { .now_ms = now_ms } };
 
 	if (max_ms > INT64_MAX / 8)
 		return false;

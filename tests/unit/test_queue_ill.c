@@ -532,6 +532,28 @@ test_clock_back(void **state)
 	assert_int_equal(jobs_of("c.example"), 3);
 }
 
+/* A machine without a clock of its own starts in the past, and is told the time
+ * later: the mail of before must not have expired by that. */
+static void
+test_clock_back_for_a_while(void **state)
+{
+	(void)state;
+	submit_many("a@a.example", 1);
+	answer_all(450);
+	clock_test_set(HOUR);
+	fq_restart();
+	event_active(fq->clock_ev, EV_TIMEOUT, 0);
+	fq_run_ms(100);
+	assert_int_equal(jobs_of("a.example"), 1);
+	answer_all(450);
+	clock_test_set(T0 + HOUR);
+	fq_advance(HOUR);
+	assert_int_equal(jobs_of("a.example"), 1);
+	answer_all(450);
+	assert_int_equal(fq_spool_stats().deliveries, 1);
+	assert_null(fq_job("x.example"));
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, fq_setup, fq_teardown)
 
 int
@@ -547,7 +569,7 @@ main(void)
 		T(test_commit_in_parts), T(test_submits_bounded),
 		T(test_unreadable_for_a_while), T(test_job_too_large),
 		T(test_rate_ends_with_reload), T(test_high_rate),
-		T(test_clock_back),
+		T(test_clock_back), T(test_clock_back_for_a_while),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
