@@ -256,6 +256,9 @@ run_domains(struct check_args *args, char **argv, int argc)
 			return usage();
 		args->input = true;
 		read_names(stdin, &names);
+		/* Rather a name that was forgotten, than none to look at. */
+		if (argc == 0 && names.count == 0)
+			return usage();
 	}
 	for (int i = 0; i < argc && !args->input; i++)
 		add_name(&names, argv[i]);

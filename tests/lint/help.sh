@@ -52,7 +52,7 @@ done
 for words in "queue nothing" "queue show nothing" "queue hold" \
     "queue list --older nothing" "queue list --destination a..b" \
     "queue demand --all" "queue limit a.test" "lint nothing" \
-    "report nothing" "run nothing" "check --dns a.test"; do
+    "report nothing" "run nothing" "check" "check --dns a.test"; do
 	# shellcheck disable=SC2086
 	judge "$words" 64 err out "$program" $words
 done
