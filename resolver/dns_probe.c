@@ -41,13 +41,15 @@ say(char why[DNS_WHY_MAX], enum resolver_state state, const char *text)
 	return state;
 }
 
+/* What cannot be proved is an error, not an absence. */
+#define STRIPS "this resolver strips DNSSEC records, without which mail waits "
+
 static enum resolver_state
 judge_failure(const struct dns_reply *r, char why[DNS_WHY_MAX])
 {
 	if (r->no_dnssec)
-		return say(why, RESOLVER_STRIPS, "this resolver strips DNSSEC "
-			"records: DANE is off (it answers without EDNS and "
-			"the DO bit)");
+		return say(why, RESOLVER_STRIPS, STRIPS "(it answers without "
+			"EDNS and the DO bit)");
 	snprintf(why, DNS_WHY_MAX, "resolver unreachable: %.200s", r->why);
 	return RESOLVER_UNREACHABLE;
 }
@@ -112,8 +114,7 @@ judge_keys(const struct dns_msg *m, const struct dns_ds_list *anchor,
 	for (size_t i = 0; i < m->count; i++)
 		signatures |= m->rrs[i].type == DNS_TYPE_RRSIG;
 	if (!signatures)
-		return say(why, RESOLVER_STRIPS, "this resolver strips DNSSEC "
-			"records: DANE is off (no signatures)");
+		return say(why, RESOLVER_STRIPS, STRIPS "(no signatures)");
 	if (!right_but_for_time(m, anchor, when, &off))
 		return say(why, RESOLVER_ANCHOR, "trust anchor does not match "
 			"the root's keys");
@@ -145,8 +146,7 @@ dns_probe_judge(const struct dns_reply *key, const struct dns_reply *ds,
 		if (ds->msg->rrs[i].type == DNS_TYPE_NSEC ||
 		    ds->msg->rrs[i].type == DNS_TYPE_NSEC3)
 			return RESOLVER_VALIDATING;
-	return say(why, RESOLVER_STRIPS, "this resolver strips DNSSEC "
-		"records: DANE is off (no proofs of absence)");
+	return say(why, RESOLVER_STRIPS, STRIPS "(no proofs of absence)");
 }
 
 static void

@@ -322,8 +322,10 @@ mend_resolver(const struct check_facts *f, char *out, size_t out_bytes)
 	if (f->resolver == RESOLVER_UNKNOWN || f->resolver ==
 	    RESOLVER_VALIDATING || f->resolver == RESOLVER_TRUSTING)
 		return false;
-	(void)snprintf(out, out_bytes, "on this machine: %s",
-		f->resolver_text);
+	(void)snprintf(out, out_bytes, "on this machine: %s%s",
+		f->resolver_text, f->resolver == RESOLVER_STRIPS ? "; name "
+		"another one in resolver { servers }, or say dnssec = off" :
+		"");
 	return true;
 }
 

@@ -260,7 +260,11 @@ test_own_side(void **state)
 	(void)str_copy(f->resolver_text, sizeof(f->resolver_text), "stripped");
 	f->resolver = RESOLVER_STRIPS;
 	check_verdict(f, &v);
-	assert_string_equal(v.next, "on this machine: stripped");
+	assert_string_equal(v.next, "on this machine: stripped; name another "
+		"one in resolver { servers }, or say dnssec = off");
+	f->queue.paused = true;
+	check_verdict(f, &v);
+	assert_non_null(strstr(v.next, "paused here"));
 	check_facts_free(&f);
 }
 
